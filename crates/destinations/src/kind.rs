@@ -1,0 +1,225 @@
+use std::{borrow::Cow, sync::Arc};
+
+use model::{Granularity, RemoteName};
+
+use crate::{Config, Destination, Fault, Net};
+
+/// A sort of destination, before anyone has configured one.
+pub trait Kind: Send + Sync {
+    /// The word in the URL: `aws-sm`.
+    fn slug(&self) -> &'static str;
+
+    /// What it is called in sentences: `AWS Secrets Manager`.
+    fn title(&self) -> &'static str;
+
+    /// Its own configuration fields. Checks, masking, help and the documentation page come from
+    /// this table; the fields every kind has are [`crate::COMMON_FIELDS`].
+    fn fields(&self) -> &'static [Field];
+
+    /// What it can do and what its rules are, as data.
+    fn abilities(&self) -> &'static Abilities;
+
+    /// Opens a configured destination. Checks what a field table cannot say (this field needs that
+    /// one); makes no call, so that a destination can be configured before its account exists.
+    fn open(&self, config: &Config, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault>;
+
+    /// The name a rendered template becomes here. Characters the service does not take are replaced
+    /// as Vault does; what cannot be mended is a [`Fault`] with code `illegal_name`. That two names
+    /// may become one is noticed by the engine, which lets only the first have it.
+    fn remote_name(&self, rendered: &str) -> Result<RemoteName, Fault> {
+        self.abilities().names.apply(rendered)
+    }
+}
+
+/// One configuration field of a kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The name in requests and answers.
+    pub name: &'static str,
+    /// What it takes.
+    pub shape: Shape,
+    /// Must be given at creation.
+    pub required: bool,
+    /// Comes back as `*****`, is sealed at rest, and is kept when a later POST leaves it out.
+    pub secret: bool,
+    /// Names where the secrets are; refused to change while associations exist (decisions 10).
+    pub immutable: bool,
+    /// Shapes each remote entry (a key, replicas): a change must be carried to entries already
+    /// written, see [`crate::Put::settings_changed`].
+    pub per_secret: bool,
+    /// One sentence for the reader of the documentation page.
+    pub help: &'static str,
+}
+
+impl Field {
+    /// An optional, changeable, open text field; the builders below say otherwise.
+    pub const fn new(name: &'static str, shape: Shape, help: &'static str) -> Self {
+        Self { name, shape, required: false, secret: false, immutable: false, per_secret: false, help }
+    }
+    /// Must be given.
+    #[must_use]
+    pub const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+    /// Is a secret.
+    #[must_use]
+    pub const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+    /// Cannot change while associations exist.
+    #[must_use]
+    pub const fn immutable(mut self) -> Self {
+        self.immutable = true;
+        self
+    }
+    /// Shapes each remote entry.
+    #[must_use]
+    pub const fn per_secret(mut self) -> Self {
+        self.per_secret = true;
+        self
+    }
+}
+
+/// What a field takes. Input is read weakly, as Vault does: numbers and booleans may come as
+/// strings, lists as comma-separated text, maps as lists of `k=v` (vault-sync-api.md 1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Any text.
+    Text,
+    /// An `http` or `https` URL without user information, query or fragment.
+    Url,
+    /// A whole number in a range, both ends included.
+    Int {
+        /// Smallest allowed.
+        min: i64,
+        /// Largest allowed.
+        max: i64,
+    },
+    /// True or false.
+    Bool,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A list of texts.
+    List,
+    /// A list of whole numbers in a range.
+    IntList {
+        /// Smallest allowed.
+        min: i64,
+        /// Largest allowed.
+        max: i64,
+    },
+    /// Text to text.
+    Map,
+}
+
+/// A configuration field that cannot be accepted: a 400 that names it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct FieldFault {
+    /// The field, and the part of it: `allowed_ports[2]`.
+    pub field: Cow<'static, str>,
+    /// What is wrong and what would be right. Never repeats a secret field's value.
+    pub problem: Cow<'static, str>,
+}
+
+impl FieldFault {
+    /// A fault in one field.
+    pub fn new(field: impl Into<Cow<'static, str>>, problem: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+}
+
+/// What a kind can do and what its rules are. The engine, the contract suite and the documentation
+/// read this; nobody asks for a kind by name.
+#[derive(Debug)]
+pub struct Abilities {
+    /// Granularity when a destination does not say (decisions 4).
+    pub granularity: Granularity,
+    /// The name template when a destination does not say, for `secret-path`.
+    pub path_template: &'static str,
+    /// The same for `secret-key`.
+    pub key_template: &'static str,
+    /// How names must look.
+    pub names: NameRule,
+    /// Largest value in bytes, as sent.
+    pub max_value_bytes: usize,
+    /// Whether a value of no bytes can be written.
+    pub empty_values: bool,
+    /// Holds an ownership mark (tags, labels, a comment).
+    pub marks: bool,
+    /// A write that expects nothing there notices by itself when something is, so a first write
+    /// needs no look before it.
+    pub create_notices: bool,
+    /// Takes custom tags.
+    pub custom_tags: bool,
+    /// Takes bytes that are not text.
+    pub binary: bool,
+    /// How many entries one call may carry; 1 where there is no bulk call.
+    pub batch: usize,
+}
+
+/// How two names are compared at a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    /// `a` and `A` are two names.
+    Sensitive,
+    /// `a` and `A` are one name, kept as written (Azure).
+    Folded,
+    /// Names are kept in upper case (GitHub).
+    Upper,
+}
+
+/// A destination's rule for names.
+#[derive(Debug)]
+pub struct NameRule {
+    /// Whether a character may stand in a name.
+    pub allows: fn(char) -> bool,
+    /// The allowed characters in words.
+    pub allowed: &'static str,
+    /// What takes the place of a character that may not.
+    pub replacement: char,
+    /// Longest name in characters.
+    pub max_len: usize,
+    /// How names compare.
+    pub case: Case,
+    /// Anything further, on the adapted name: the rule it breaks, if any.
+    pub also: fn(&str) -> Option<&'static str>,
+}
+
+impl NameRule {
+    /// Adapts a rendered name, or says why it cannot be one.
+    pub fn apply(&self, rendered: &str) -> Result<RemoteName, Fault> {
+        let mut name: String =
+            rendered.chars().map(|c| if (self.allows)(c) { c } else { self.replacement }).collect();
+        if self.case == Case::Upper {
+            name.make_ascii_uppercase();
+        }
+        let length = name.chars().count();
+        if length == 0 {
+            return Err(Fault::client("illegal_name", "the name template renders to an empty name"));
+        }
+        if length > self.max_len {
+            return Err(Fault::client(
+                "illegal_name",
+                format!(
+                    "the rendered name has {length} characters; the destination takes at most {}",
+                    self.max_len
+                ),
+            ));
+        }
+        if let Some(rule) = (self.also)(&name) {
+            return Err(Fault::client("illegal_name", format!("the rendered name {rule}")));
+        }
+        Ok(RemoteName::from_kind(name))
+    }
+
+    /// The form under which two names that the destination takes for one are equal.
+    pub fn identity<'a>(&self, name: &'a RemoteName) -> Cow<'a, str> {
+        match self.case {
+            Case::Sensitive | Case::Upper => Cow::Borrowed(name.as_str()),
+            Case::Folded => Cow::Owned(name.as_str().to_lowercase()),
+        }
+    }
+}

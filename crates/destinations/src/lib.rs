@@ -1,0 +1,30 @@
+//! Where secrets are delivered to: one folder per destination, all behind the same two seams.
+//!
+//! A [`Kind`] is a sort of destination before anyone has configured one: its slug, its fields, what
+//! it can do, and how to open it. A [`Destination`] is one configured, opened destination: the three
+//! calls every adapter owes the engine. Everything an adapter does not need to know stays out of
+//! here: this crate has never heard of Vault's API, of policies, stores, statuses or queues.
+//!
+//! Adding a destination: CONTRIBUTING.md walks through it. One folder here, one line in [`kinds`].
+
+mod config;
+mod destination;
+mod fault;
+mod kind;
+mod net;
+
+pub use config::{Config, FieldValue};
+pub use destination::{
+    Destination, Encoding, Expect, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId,
+};
+pub use fault::{Fault, Retry};
+pub use kind::{Abilities, Case, Field, FieldFault, Kind, NameRule, Shape};
+pub use net::Net;
+
+/// Every kind there is, in the order of their slugs.
+pub fn kinds() -> &'static [&'static dyn Kind] {
+    &[]
+}
+
+/// The fields every kind has.
+pub const COMMON_FIELDS: &[Field] = &[];
