@@ -1,1 +1,24 @@
-//! (being built)
+//! Where keyferry keeps what it knows: a narrow ordered, transactional byte store, and the sealed,
+//! typed records above it.
+//!
+//! Two seams. Below, [`Backend`] holds opaque bytes under opaque keys: it sees keyed hashes and
+//! sealed values only, and is a page or two to write. Above, [`Store`] gives typed records, opened
+//! and sealed on the way by the [`Barrier`]. Nothing above a backend assumes that one process owns
+//! the data: every change is a [`Transaction`] that states what it read, and loses when that is no
+//! longer so.
+
+mod backend;
+mod barrier;
+mod error;
+mod keys;
+mod memory;
+pub mod records;
+mod typed;
+
+pub use backend::{Backend, Batch, Check, Entry, Revision, Write};
+pub use barrier::{Barrier, RootKey};
+pub use error::StoreError;
+pub use keys::{Keys, Node, RecordKey, RecordPrefix};
+pub use memory::Memory;
+pub use records::Record;
+pub use typed::{Cached, Store, Stored, Transaction};

@@ -1,0 +1,269 @@
+use std::{fmt, marker::PhantomData};
+
+use aws_lc_rs::hmac;
+use model::{DestinationId, DestinationKey, MountAccessor, SecretPath, Version};
+
+use crate::records::{
+    Association, Destination, Folder, Links, MountTable, NameClaim, Outbox, Record, SecretMeta,
+    SecretVersion, StoreHeader, SyncConfig, Token, TokenByAccessor,
+};
+
+/// A place in a tree of names, told by a keyed hash chained from its parent: whoever holds the bytes
+/// without the key learns neither names nor which names are equal in two places (decisions 25).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Node(pub [u8; 16]);
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", hex::encode(self.0))
+    }
+}
+
+/// The key of one record, as the back end sees it, with the record's type.
+pub struct RecordKey<R> {
+    bytes: Vec<u8>,
+    record: PhantomData<fn() -> R>,
+}
+
+/// What the keys of some records of one type begin with.
+pub struct RecordPrefix<R> {
+    bytes: Vec<u8>,
+    record: PhantomData<fn() -> R>,
+}
+
+impl<R> Clone for RecordKey<R> {
+    fn clone(&self) -> Self {
+        Self::of(self.bytes.clone())
+    }
+}
+
+impl<R> fmt::Debug for RecordKey<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecordKey({})", hex::encode(&self.bytes))
+    }
+}
+
+impl<R> PartialEq for RecordKey<R> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl<R> RecordKey<R> {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, record: PhantomData }
+    }
+
+    /// As the back end sees it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl<R> RecordPrefix<R> {
+    fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, record: PhantomData }
+    }
+
+    /// As the back end sees it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn join<R: Record>(parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    bytes.push(R::TAG);
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
+fn key<R: Record>(parts: &[&[u8]]) -> RecordKey<R> {
+    RecordKey::of(join::<R>(parts))
+}
+
+fn prefix<R: Record>(parts: &[&[u8]]) -> RecordPrefix<R> {
+    RecordPrefix::of(join::<R>(parts))
+}
+
+/// Makes record keys. Holds the index key, which stays the same for the life of a store.
+pub struct Keys(hmac::Key);
+
+impl Keys {
+    pub(crate) fn new(index_key: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, index_key))
+    }
+
+    /// A child's place: the keyed hash of its parent's place and its name. `space` keeps unlike
+    /// things with like names apart.
+    fn child(&self, space: u8, parent: &[u8], name: &[u8]) -> Node {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(&[space]);
+        context.update(parent);
+        context.update(name);
+        let mut node = [0; 16];
+        node.copy_from_slice(&context.sign().as_ref()[..16]);
+        Node(node)
+    }
+
+    /// The root of a mount's tree.
+    pub fn mount(&self, accessor: &MountAccessor) -> Node {
+        self.child(b'm', &[], accessor.as_str().as_bytes())
+    }
+
+    /// A segment below a place in a mount's tree.
+    pub fn segment(&self, parent: Node, segment: &str) -> Node {
+        self.child(b's', &parent.0, segment.as_bytes())
+    }
+
+    /// A secret's place: the chain of its segments below its mount's root. Identifies the source
+    /// (decisions 26).
+    pub fn secret(&self, mount: Node, path: &SecretPath) -> Node {
+        path.segments().fold(mount, |parent, segment| self.segment(parent, segment))
+    }
+
+    /// The store's header.
+    pub fn header(&self) -> RecordKey<StoreHeader> {
+        key(&[])
+    }
+
+    /// The one record that lists all mounts.
+    pub fn mounts(&self) -> RecordKey<MountTable> {
+        key(&[])
+    }
+
+    /// A secret's metadata, below its parent folder's place.
+    pub fn secret_meta(&self, parent: Node, secret: Node) -> RecordKey<SecretMeta> {
+        key(&[&parent.0, &secret.0])
+    }
+
+    /// The metadata of all secrets directly below a place.
+    pub fn secrets_in(&self, parent: Node) -> RecordPrefix<SecretMeta> {
+        prefix(&[&parent.0])
+    }
+
+    /// A folder's entry, below its parent's place.
+    pub fn folder(&self, parent: Node, folder: Node) -> RecordKey<Folder> {
+        key(&[&parent.0, &folder.0])
+    }
+
+    /// The entries of all folders directly below a place.
+    pub fn folders_in(&self, parent: Node) -> RecordPrefix<Folder> {
+        prefix(&[&parent.0])
+    }
+
+    /// One version of a secret.
+    pub fn secret_version(&self, secret: Node, version: Version) -> RecordKey<SecretVersion> {
+        key(&[&secret.0, &version.0.to_be_bytes()])
+    }
+
+    /// All versions of a secret.
+    pub fn secret_versions(&self, secret: Node) -> RecordPrefix<SecretVersion> {
+        prefix(&[&secret.0])
+    }
+
+    /// A token, under the keyed digest of its text: the text itself is stored nowhere.
+    pub fn token(&self, token: &[u8]) -> RecordKey<Token> {
+        key(&[&self.child(b't', &[], token).0])
+    }
+
+    /// All tokens.
+    pub fn tokens(&self) -> RecordPrefix<Token> {
+        prefix(&[])
+    }
+
+    /// Finds a token by its accessor.
+    pub fn token_by_accessor(&self, accessor: &str) -> RecordKey<TokenByAccessor> {
+        key(&[&self.child(b'a', &[], accessor.as_bytes()).0])
+    }
+
+    /// A destination, by type and name.
+    pub fn destination(&self, at: &DestinationKey) -> RecordKey<Destination> {
+        let kind = self.child(b'k', &[], at.kind.as_bytes());
+        key(&[&kind.0, &self.child(b'd', &kind.0, at.name.as_str().as_bytes()).0])
+    }
+
+    /// All destinations of a type.
+    pub fn destinations_of(&self, kind: &str) -> RecordPrefix<Destination> {
+        prefix(&[&self.child(b'k', &[], kind.as_bytes()).0])
+    }
+
+    /// All destinations.
+    pub fn destinations(&self) -> RecordPrefix<Destination> {
+        prefix(&[])
+    }
+
+    /// The association of a source with a destination. There is at most one.
+    pub fn association(&self, destination: DestinationId, source: Node) -> RecordKey<Association> {
+        key(&[destination.as_bytes(), &source.0])
+    }
+
+    /// All associations of a destination.
+    pub fn associations_of(&self, destination: DestinationId) -> RecordPrefix<Association> {
+        prefix(&[destination.as_bytes()])
+    }
+
+    /// All associations.
+    pub fn associations(&self) -> RecordPrefix<Association> {
+        prefix(&[])
+    }
+
+    /// Which destinations a source is associated with.
+    pub fn links(&self, source: Node) -> RecordKey<Links> {
+        key(&[&source.0])
+    }
+
+    /// The pending look at an association. At most one: asking twice is asking once.
+    pub fn outbox(&self, destination: DestinationId, source: Node) -> RecordKey<Outbox> {
+        key(&[destination.as_bytes(), &source.0])
+    }
+
+    /// All pending looks.
+    pub fn outbox_all(&self) -> RecordPrefix<Outbox> {
+        prefix(&[])
+    }
+
+    /// All pending looks of a destination.
+    pub fn outbox_of(&self, destination: DestinationId) -> RecordPrefix<Outbox> {
+        prefix(&[destination.as_bytes()])
+    }
+
+    /// Who holds a remote name at a destination. `identity` is the form under which names that the
+    /// destination takes for one are equal.
+    pub fn name_claim(&self, destination: DestinationId, identity: &str) -> RecordKey<NameClaim> {
+        key(&[destination.as_bytes(), &self.child(b'n', destination.as_bytes(), identity.as_bytes()).0])
+    }
+
+    /// All remote names held at a destination.
+    pub fn name_claims_of(&self, destination: DestinationId) -> RecordPrefix<NameClaim> {
+        prefix(&[destination.as_bytes()])
+    }
+
+    /// `sys/sync/config`.
+    pub fn sync_config(&self) -> RecordKey<SyncConfig> {
+        key(&[])
+    }
+
+    /// A keyed digest for the engine's ledger: equal inputs give equal digests in this store and
+    /// tell nothing elsewhere. Each part is preceded by its length, so parts cannot run together.
+    pub fn digest(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(b"x");
+        for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.sign().as_ref());
+        digest
+    }
+
+    /// The source and destination that an association's or an outbox row's key names.
+    pub fn parts_of_association(bytes: &[u8]) -> Option<(DestinationId, Node)> {
+        let rest = bytes.get(1..33)?;
+        let (destination, source) = rest.split_at(16);
+        Some((DestinationId::from_bytes(destination.try_into().ok()?), Node(source.try_into().ok()?)))
+    }
+}

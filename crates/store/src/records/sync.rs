@@ -1,0 +1,220 @@
+use std::fmt;
+
+use model::{
+    AssociationId, Blame, DestinationId, DestinationKey, Granularity, MountAccessor, RemoteName, SecretPath,
+    Timestamp, Version,
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+use super::record;
+use crate::Node;
+
+/// One configured destination.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// Its identity: made again under the same name it is another.
+    pub id: DestinationId,
+    /// Type and name.
+    pub key: DestinationKey,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Grows with every change of its settings, so that an opened adapter can be told stale.
+    pub generation: u64,
+    /// Its settings, credentials among them, in the form `destinations::Config` writes. Wiped on drop.
+    pub config: Vec<u8>,
+    /// A purge under way or failed.
+    pub purge: Option<Purge>,
+    /// Held because too many source deletes arrived at once (decisions 8): since when.
+    pub mass_delete_held: Option<Timestamp>,
+}
+
+/// A destination being emptied before it is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    /// When it was asked for.
+    pub initiated: Timestamp,
+    /// Why it stopped, if it did. A stopped purge leaves the destination usable.
+    pub error: Option<String>,
+}
+
+impl Drop for Destination {
+    fn drop(&mut self) {
+        self.config.zeroize();
+    }
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Destination({}, generation {})", self.key, self.generation)
+    }
+}
+
+/// The link of one source with one destination, and all that is known of what was written there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Association {
+    /// Part of the ownership mark.
+    pub id: AssociationId,
+    /// The destination it belongs to.
+    pub destination: DestinationKey,
+    /// The source's mount.
+    pub accessor: MountAccessor,
+    /// The mount's path when the association was made, to name it once the mount is gone.
+    pub mount: String,
+    /// The source's path below its mount.
+    pub path: SecretPath,
+    /// When it was made.
+    pub created: Timestamp,
+    /// It is being removed: the remote entries go, then this record.
+    pub removing: bool,
+    /// Attempts at the work now pending that failed, for backoff.
+    pub attempts: u32,
+    /// The revision of the outbox row that was last worked on: a row of another revision is news.
+    pub seen: u64,
+    /// Grows with every decision to write, so that a value that returns to what it once was is
+    /// still a new write (decisions 26).
+    pub turn: u64,
+    /// What the source came to when last looked at, for associations without entries.
+    pub outcome: Outcome,
+    /// When `outcome` last changed.
+    pub outcome_at: Timestamp,
+    /// What was written and is believed to be there: one entry, or one per key.
+    pub entries: Vec<LedgerEntry>,
+}
+
+/// What the latest look at an association came to as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Not looked at yet.
+    New,
+    /// Everything that should be there is.
+    Synced,
+    /// The source is gone and so are the remote entries.
+    Unsynced,
+    /// It cannot be told what the destination should hold: the source's mount is gone.
+    Unknown(Failure),
+    /// It failed as a whole: the source, the template, the destination's settings.
+    Failed(Failure),
+}
+
+/// A failure, in our own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Whose turn it is.
+    pub blame: Blame,
+    /// Stable (`error_code`).
+    pub code: String,
+    /// One sentence, no value, no remote body.
+    pub message: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// When it is tried again; `None` when it waits for a change or a person.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// One remote entry of an association: the ledger of what we wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    /// The key it holds, for `secret-key` granularity.
+    pub sub_key: Option<String>,
+    /// Its name at the destination.
+    pub name: RemoteName,
+    /// The granularity it was written with.
+    pub granularity: Granularity,
+    /// Keyed fingerprint of the value last written; `None` before the first write succeeded.
+    pub fingerprint: Option<[u8; 32]>,
+    /// The id of the last write sent, also when its answer was lost.
+    pub write: Option<[u8; 32]>,
+    /// The source version last written.
+    pub version: Version,
+    /// Digest of the tags and per-secret settings last written.
+    pub settings: [u8; 32],
+    /// Names of the custom tags last written, so that removed ones can be removed there.
+    pub tags: Vec<String>,
+    /// What the service answered.
+    pub receipt: Receipt,
+    /// A write may have been sent whose answer is not known: look before the next one.
+    pub unsure: bool,
+    /// Nobody could look whether the name was free when it was first written (decisions 6).
+    pub unverified: bool,
+    /// When its state last changed.
+    pub changed: Timestamp,
+    /// Why it is not as it should be.
+    pub failure: Option<Failure>,
+}
+
+/// What the service answered to the last write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Receipt {
+    /// Its own immutable name of the entry.
+    pub handle: Option<String>,
+    /// Its revision of the entry.
+    pub revision: Option<String>,
+}
+
+/// Which destinations a source is associated with. A write to the source reads this and checks it
+/// unchanged, so no association can be missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Links {
+    /// In no order.
+    pub destinations: Vec<DestinationId>,
+}
+
+/// "Look at this association again." Holds no value and no version: whoever looks reads the newest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outbox {
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// Not before this; `None` = now. Set when a failed attempt is put off.
+    pub due: Option<Timestamp>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why an association is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Cause {
+    /// The source was written, deleted, undeleted or destroyed.
+    Source,
+    /// A person set the association, or set it again.
+    Set,
+    /// A person removed the association, or purges the destination.
+    Remove,
+    /// The destination's settings changed.
+    Settings,
+    /// The slow sweep found it wanting.
+    Sweep,
+}
+
+/// Who holds a remote name at a destination: two sources can never share one (decisions 11).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameClaim {
+    /// The source that holds it.
+    pub source: Node,
+    /// The key of the source it stands for.
+    pub sub_key: Option<String>,
+    /// The name, as written.
+    pub name: RemoteName,
+}
+
+/// `sys/sync/config`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncConfig {
+    /// Nothing is sent out; work queues up.
+    pub disabled: bool,
+    /// Most pending looks.
+    pub queue_capacity: u64,
+}
+
+impl Default for SyncConfig {
+    fn default() -> Self {
+        Self { disabled: false, queue_capacity: 1_000_000 }
+    }
+}
+
+record!(SyncConfig, 0x03, 1);
+record!(Destination, 0x30, 1);
+record!(Association, 0x31, 1);
+record!(Links, 0x32, 1);
+record!(Outbox, 0x33, 1);
+record!(NameClaim, 0x34, 1);

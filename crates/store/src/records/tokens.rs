@@ -1,0 +1,51 @@
+use std::collections::BTreeMap;
+
+use model::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::record;
+
+/// A token. Its text is not here and is nowhere: the record's key is a keyed digest of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Finds the token without being able to use it.
+    pub accessor: String,
+    /// Sorted, lower case.
+    pub policies: Vec<String>,
+    /// The path that made it: `auth/token/create`.
+    pub path: String,
+    /// The user's own notes.
+    pub meta: Option<BTreeMap<String, String>>,
+    /// Shown in lookups and audit lines.
+    pub display_name: String,
+    /// Uses left; 0 = any number.
+    pub num_uses: u64,
+    /// Has no parent.
+    pub orphan: bool,
+    /// The parent's accessor.
+    pub parent: Option<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The ttl it was made with, in seconds; 0 = for ever.
+    pub creation_ttl: u64,
+    /// When it ends; `None` = never.
+    pub expires: Option<Timestamp>,
+    /// Seconds; 0 = none.
+    pub explicit_max_ttl: u64,
+    /// May be renewed.
+    pub renewable: bool,
+    /// Seconds between renewals of a periodic token; 0 = not periodic.
+    pub period: u64,
+    /// The role that made it.
+    pub role: Option<String>,
+}
+
+/// Finds a token's record by its accessor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenByAccessor {
+    /// The token record's key.
+    pub key: Vec<u8>,
+}
+
+record!(Token, 0x20, 1);
+record!(TokenByAccessor, 0x21, 1);
