@@ -1,1 +1,3 @@
+//! The `keyferry` binary.
+
 fn main() {}
