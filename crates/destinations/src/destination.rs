@@ -195,4 +195,7 @@ pub struct Present {
     pub revision: Option<String>,
     /// It is deleted and can be recovered.
     pub recoverable: bool,
+    /// Something is there, but the credentials do not allow looking at whose it is (decisions 6:
+    /// the write then goes ahead as Vault's would, and the association says so).
+    pub unreadable: bool,
 }

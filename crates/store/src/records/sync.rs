@@ -69,8 +69,6 @@ pub struct Association {
     pub removing: bool,
     /// Attempts at the work now pending that failed, for backoff.
     pub attempts: u32,
-    /// The revision of the outbox row that was last worked on: a row of another revision is news.
-    pub seen: u64,
     /// Grows with every decision to write, so that a value that returns to what it once was is
     /// still a new write (decisions 26).
     pub turn: u64,
@@ -110,6 +108,10 @@ pub struct Failure {
     pub at: Timestamp,
     /// When it is tried again; `None` when it waits for a change or a person.
     pub retry_at: Option<Timestamp>,
+    /// The source version that could not be delivered.
+    pub version: Version,
+    /// The destination's settings generation with which it could not.
+    pub generation: u64,
 }
 
 /// One remote entry of an association: the ledger of what we wrote.
@@ -165,7 +167,8 @@ pub struct Links {
 pub struct Outbox {
     /// When it was asked for.
     pub at: Timestamp,
-    /// Not before this; `None` = now. Set when a failed attempt is put off.
+    /// `None` is news: to be looked at now. A time is a look put off until then, after a failed
+    /// attempt or for a version that will expire; the association's state is settled meanwhile.
     pub due: Option<Timestamp>,
     /// Why.
     pub cause: Cause,
