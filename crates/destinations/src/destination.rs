@@ -80,7 +80,7 @@ pub struct Mark {
     pub epoch: u32,
     /// The association it belongs to.
     pub association: AssociationId,
-    /// The source version it came from.
+    /// The source version it came from. 0 when read back from a service that does not hold it.
     pub version: u64,
     /// The write it is. `None` when read back from a service that does not hold it.
     pub write: Option<WriteId>,
@@ -107,13 +107,16 @@ pub enum Encoding {
 pub enum Expect<'a> {
     /// We never wrote it. If anything is there that does not bear this mark's owner, nothing is
     /// written and the answer is [`PutOutcome::Taken`]. (What bears our owner is our own earlier
-    /// write whose answer was lost: it is written over.)
+    /// write whose answer was lost: it is written over.) Where the credentials do not allow looking
+    /// at what is there, nothing is written and the fault's code is `cannot_look`; the caller may
+    /// then choose [`Expect::Anything`].
     Absent,
     /// We wrote it, and the service called it this (an ARN, an id) where it gives such a handle.
     /// The handle is used to address it, so that an entry deleted and made again by a stranger is
     /// not written to. An entry that is gone is made again, as for `Absent`.
     Ours(Option<&'a str>),
-    /// Whatever is there is taken over and marked.
+    /// Whatever is there is taken over and marked, except what belongs to another service of the
+    /// provider: that is [`PutOutcome::Taken`] even so.
     Anything,
 }
 
@@ -165,7 +168,9 @@ pub struct Remove<'a> {
     /// The handle of the receipt, if there was one.
     pub handle: Option<&'a str>,
     /// The owner it must still bear where the service holds a mark that can be read. Anything else
-    /// is left alone and is a [`Fault`] with code `ownership_lost`. `None`: by order of a person.
+    /// is left alone and is a [`Fault`] with code `ownership_lost`. Where the credentials do not allow
+    /// looking, the handle is the proof, and without one the fault's code is `cannot_look`. `None`: by
+    /// order of a person.
     pub owner: Option<&'a Mark>,
 }
 

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use model::{Granularity, RemoteName};
 
@@ -47,6 +47,10 @@ pub struct Field {
     /// Shapes each remote entry (a key, replicas): a change must be carried to entries already
     /// written, see [`crate::Put::settings_changed`].
     pub per_secret: bool,
+    /// Says how secrets are delivered rather than how the service is reached: shown under `options`.
+    pub option: bool,
+    /// What is wrong with one text of it: the text itself, an element of a list, a key of a map.
+    pub check: fn(&str) -> Option<&'static str>,
     /// One sentence for the reader of the documentation page.
     pub help: &'static str,
 }
@@ -54,7 +58,17 @@ pub struct Field {
 impl Field {
     /// An optional, changeable, open text field; the builders below say otherwise.
     pub const fn new(name: &'static str, shape: Shape, help: &'static str) -> Self {
-        Self { name, shape, required: false, secret: false, immutable: false, per_secret: false, help }
+        Self {
+            name,
+            shape,
+            required: false,
+            secret: false,
+            immutable: false,
+            per_secret: false,
+            option: false,
+            check: |_| None,
+            help,
+        }
     }
     /// Must be given.
     #[must_use]
@@ -78,6 +92,18 @@ impl Field {
     #[must_use]
     pub const fn per_secret(mut self) -> Self {
         self.per_secret = true;
+        self
+    }
+    /// Is shown under `options`.
+    #[must_use]
+    pub const fn option(mut self) -> Self {
+        self.option = true;
+        self
+    }
+    /// Each text in it must pass this.
+    #[must_use]
+    pub const fn checked(mut self, check: fn(&str) -> Option<&'static str>) -> Self {
+        self.check = check;
         self
     }
 }
@@ -152,12 +178,66 @@ pub struct Abilities {
     /// A write that expects nothing there notices by itself when something is, so a first write
     /// needs no look before it.
     pub create_notices: bool,
-    /// Takes custom tags.
-    pub custom_tags: bool,
+    /// Takes custom tags, and which; `None` where the service has nowhere to put them.
+    pub custom_tags: Option<TagRule>,
     /// Takes bytes that are not text.
     pub binary: bool,
     /// How many entries one call may carry; 1 where there is no bulk call.
     pub batch: usize,
+}
+
+/// A destination's rule for custom tags.
+#[derive(Debug)]
+pub struct TagRule {
+    /// How many there may be: what the service takes, less what our mark needs.
+    pub max_tags: usize,
+    /// Longest key in characters. The shortest is one.
+    pub max_key: usize,
+    /// Longest value in characters.
+    pub max_value: usize,
+    /// Whether a character may stand in a key.
+    pub key_allows: fn(char) -> bool,
+    /// Whether a character may stand in a value.
+    pub value_allows: fn(char) -> bool,
+    /// The allowed characters in words.
+    pub allowed: &'static str,
+    /// Anything further about a key: the rule it breaks, if any.
+    pub key_also: fn(&str) -> Option<&'static str>,
+}
+
+impl TagRule {
+    /// Checks a whole set of tags, as they would be written.
+    pub fn check(&self, tags: &BTreeMap<String, String>) -> Result<(), FieldFault> {
+        if tags.len() > self.max_tags {
+            let problem = format!("has {} tags; the destination takes at most {}", tags.len(), self.max_tags);
+            return Err(FieldFault::new("custom_tags", problem));
+        }
+        for (at, (key, value)) in tags.iter().enumerate() {
+            let fault = |problem: String| {
+                Err(FieldFault::new(format!("custom_tags[{at}]"), format!("{problem} (tags sorted by key)")))
+            };
+            let (key_len, value_len) = (key.chars().count(), value.chars().count());
+            if !(1..=self.max_key).contains(&key_len) {
+                return fault(format!("the key has {key_len} characters; allowed are 1 to {}", self.max_key));
+            }
+            if value_len > self.max_value {
+                return fault(format!(
+                    "the value has {value_len} characters; allowed are 0 to {}",
+                    self.max_value
+                ));
+            }
+            if !key.chars().all(self.key_allows) {
+                return fault(format!("the key has a character that is not allowed; use {}", self.allowed));
+            }
+            if !value.chars().all(self.value_allows) {
+                return fault(format!("the value has a character that is not allowed; use {}", self.allowed));
+            }
+            if let Some(rule) = (self.key_also)(key) {
+                return fault(format!("the key {rule}"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How two names are compared at a destination.

@@ -13,18 +13,15 @@ mod fault;
 mod kind;
 mod net;
 
-pub use config::{Config, FieldValue};
+pub use config::{COMMON_FIELDS, Config, CorruptConfig, ENDPOINT, FieldValue, MASK, Mode, fields_of};
 pub use destination::{
     Destination, Encoding, Expect, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId,
 };
 pub use fault::{Fault, Retry};
-pub use kind::{Abilities, Case, Field, FieldFault, Kind, NameRule, Shape};
+pub use kind::{Abilities, Case, Field, FieldFault, Kind, NameRule, Shape, TagRule};
 pub use net::Net;
 
 /// Every kind there is, in the order of their slugs.
 pub fn kinds() -> &'static [&'static dyn Kind] {
     &[]
 }
-
-/// The fields every kind has.
-pub const COMMON_FIELDS: &[Field] = &[];
