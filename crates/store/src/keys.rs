@@ -124,6 +124,12 @@ impl Keys {
         path.segments().fold(mount, |parent, segment| self.segment(parent, segment))
     }
 
+    /// The place of the folder a secret is in (the mount's root for one without a folder), and the
+    /// secret's own.
+    pub fn secret_in_parent(&self, mount: Node, path: &SecretPath) -> (Node, Node) {
+        path.segments().fold((mount, mount), |(_, parent), segment| (parent, self.segment(parent, segment)))
+    }
+
     /// The store's header.
     pub fn header(&self) -> RecordKey<StoreHeader> {
         key(&[])

@@ -11,6 +11,7 @@ mod backend;
 mod barrier;
 mod error;
 mod keys;
+pub mod kv;
 mod memory;
 pub mod records;
 mod typed;
