@@ -191,7 +191,7 @@ mod tests {
         };
         let mounts = if mounted { vec![mount] } else { vec![] };
         let mut transaction = store.transaction();
-        transaction.put(&store.keys().mounts(), &MountTable { mounts });
+        transaction.put(&store.keys().mounts(), &MountTable { mounts, erasing: vec![] });
         transaction.commit().await.unwrap();
     }
 

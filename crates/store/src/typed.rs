@@ -32,8 +32,15 @@ pub struct Stored<R> {
 }
 
 /// A record kept opened between reads. Every read still asks the back end whether it changed, so it
-/// is never stale; only the opening is saved.
-pub struct Cached<R>(ArcSwapOption<Stored<R>>);
+/// is never stale; only the opening is saved. It holds the record of one key at a time: asked for
+/// another, it forgets the one it held.
+pub struct Cached<R>(ArcSwapOption<Held<R>>);
+
+/// The revision alone does not tell records apart: one commit may write many.
+struct Held<R> {
+    key: Vec<u8>,
+    stored: Arc<Stored<R>>,
+}
 
 impl<R> Default for Cached<R> {
     fn default() -> Self {
@@ -144,14 +151,15 @@ impl Store {
         cache: &Cached<R>,
     ) -> Result<Option<Arc<Stored<R>>>, StoreError> {
         let Some(entry) = self.0.backend.get(key.as_bytes()).await? else { return Ok(None) };
-        if let Some(known) = cache.0.load_full()
-            && known.revision == entry.revision
+        if let Some(held) = &*cache.0.load()
+            && held.stored.revision == entry.revision
+            && held.key == key.as_bytes()
         {
-            return Ok(Some(known));
+            return Ok(Some(Arc::clone(&held.stored)));
         }
         let record = self.open_record(key.as_bytes(), &entry.value)?;
         let stored = Arc::new(Stored { record, revision: entry.revision });
-        cache.0.store(Some(Arc::clone(&stored)));
+        cache.0.store(Some(Arc::new(Held { key: key.as_bytes().to_vec(), stored: Arc::clone(&stored) })));
         Ok(Some(stored))
     }
 
@@ -280,5 +288,42 @@ fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
             R::decode(*format, fields).map_err(|what| StoreError::Corrupt { tag: R::TAG, what })
         }
         _ => Err(StoreError::Corrupt { tag: R::TAG, what: "it is of another type" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{ManualClock, MountAccessor, SeededEntropy};
+
+    use super::*;
+    use crate::{Memory, records::Folder};
+
+    #[tokio::test]
+    async fn a_cached_record_is_never_another_keys_nor_an_old_one() {
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let root = RootKey::random(entropy.as_ref());
+        let clock = ManualClock::new(model::Timestamp::from_secs(1));
+        let store = Store::init(Arc::new(Memory::new()), &root, &clock, entropy).await.unwrap();
+        let top = store.keys().mount(&MountAccessor::parse("kv_00000001").unwrap());
+        let key = |name: &str| store.keys().folder(top, store.keys().segment(top, name));
+        let write = async |names: &[(&str, &str)]| {
+            let mut transaction = store.transaction();
+            for (at, name) in names {
+                transaction.put(&key(at), &Folder { name: (*name).to_owned() });
+            }
+            transaction.commit().await.unwrap();
+        };
+        let cache = Cached::default();
+        let read = async |at: &str| {
+            store.get_cached(&key(at), &cache).await.unwrap().map(|stored| stored.record.name.clone())
+        };
+        // One commit: both records have the same revision.
+        write(&[("a", "a"), ("b", "b")]).await;
+        assert_eq!(read("a").await.as_deref(), Some("a"));
+        assert_eq!(read("b").await.as_deref(), Some("b"));
+        assert_eq!(read("a").await.as_deref(), Some("a"));
+        write(&[("a", "new")]).await;
+        assert_eq!(read("a").await.as_deref(), Some("new"));
+        assert_eq!(read("none").await, None);
     }
 }

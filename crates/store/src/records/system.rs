@@ -23,6 +23,8 @@ pub struct StoreHeader {
 pub struct MountTable {
     /// In no order.
     pub mounts: Vec<Mount>,
+    /// Mounts that were disabled and whose data is still being erased.
+    pub erasing: Vec<MountAccessor>,
 }
 
 /// One secrets engine.
