@@ -1,3 +1,5 @@
+use std::{collections::BTreeMap, ops::Bound};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -5,7 +7,7 @@ use crate::StoreError;
 
 /// Grows with every commit of a back end. An entry carries the revision of the commit that wrote it,
 /// so "unchanged since" is one comparison and a deleted and re-created entry is never mistaken for
-/// the old one.
+/// the old one. There may be gaps, a restart makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub u64);
 
@@ -49,6 +51,10 @@ pub struct Batch {
     pub writes: Vec<Write>,
 }
 
+/// The largest value a back end takes, in bytes. Far above what the server accepts in one request
+/// (decisions 16), far below what any back end could not hold.
+pub const MAX_VALUE: usize = 128 << 20;
+
 /// An ordered, transactional byte store. Keys compare byte by byte.
 ///
 /// The contract, exercised by one suite on every back end:
@@ -58,6 +64,9 @@ pub struct Batch {
 /// - A read that starts after a commit returned sees it, from any handle of any process.
 /// - A batch whose checks fail changes nothing and answers [`StoreError::Conflict`]; it never fails
 ///   another batch that happened to be flushed with it.
+/// - A value above [`MAX_VALUE`] is refused with [`StoreError::TooLarge`], and the whole batch with
+///   it.
+/// - A commit whose caller stops waiting for it may still take effect, as a whole.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// What `sys/seal-status` calls it: `inmem`, `embedded`, `postgresql`.
@@ -67,7 +76,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError>;
 
     /// Entries whose keys begin with `prefix`, in key order, the first `limit` after `after`
-    /// (exclusive; a whole key).
+    /// (exclusive; a whole key, which need not exist any more). All of one moment.
     async fn scan(
         &self,
         prefix: &[u8],
@@ -75,6 +84,72 @@ pub trait Backend: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Entry)>, StoreError>;
 
-    /// Applies a batch, durably, and tells its revision.
+    /// Applies a batch, durably, and tells its revision: the one its entries now carry. A batch
+    /// without writes only checks, and tells the revision of a commit no later than itself.
     async fn commit(&self, batch: Batch) -> Result<Revision, StoreError>;
+}
+
+/// What a batch's checks are held against, for back ends that evaluate them in this process.
+pub(crate) trait State {
+    /// Why it could not be read.
+    type Error;
+
+    /// The commit that wrote what is under the key now.
+    fn revision(&self, key: &[u8]) -> Result<Option<Revision>, Self::Error>;
+
+    /// Whether `holds` is true of every stored key that begins with `prefix`. May stop at the first
+    /// that fails.
+    fn every_key(&self, prefix: &[u8], holds: impl FnMut(&[u8]) -> bool) -> Result<bool, Self::Error>;
+}
+
+impl Batch {
+    /// Whether all checks hold in `state`.
+    pub(crate) fn holds<S: State>(&self, state: &S) -> Result<bool, S::Error> {
+        // Made only when a check asks for it.
+        let mut outcome = None;
+        for check in &self.checks {
+            let holds = match check {
+                Check::Absent(key) => state.revision(key)?.is_none(),
+                Check::Present(key) => state.revision(key)?.is_some(),
+                Check::Unchanged(key, revision) => state.revision(key)? == Some(*revision),
+                Check::EmptyAfter(prefix) => {
+                    let outcome = outcome.get_or_insert_with(|| self.outcome());
+                    let from = (Bound::Included(prefix.as_slice()), Bound::Unbounded);
+                    // Nothing written stays, and nothing stored is left untouched.
+                    outcome
+                        .range::<[u8], _>(from)
+                        .take_while(|(key, _)| key.starts_with(prefix))
+                        .all(|(_, stays)| !stays)
+                        && state.every_key(prefix, |key| outcome.contains_key(key))?
+                }
+            };
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// For each key the batch writes: whether something is left there by the last write to it.
+    fn outcome(&self) -> BTreeMap<&[u8], bool> {
+        self.writes
+            .iter()
+            .map(|write| match write {
+                Write::Put(key, _) => (key.as_slice(), true),
+                Write::Delete(key) => (key.as_slice(), false),
+            })
+            .collect()
+    }
+
+    /// Refuses values that no back end takes.
+    pub(crate) fn check_sizes(&self) -> Result<(), StoreError> {
+        for write in &self.writes {
+            if let Write::Put(_, value) = write
+                && value.len() > MAX_VALUE
+            {
+                return Err(StoreError::TooLarge { size: value.len(), limit: MAX_VALUE });
+            }
+        }
+        Ok(())
+    }
 }

@@ -9,17 +9,21 @@
 
 mod backend;
 mod barrier;
+mod embedded;
 mod error;
 mod keys;
 pub mod kv;
 mod memory;
+mod open_error;
 pub mod records;
 mod typed;
 
-pub use backend::{Backend, Batch, Check, Entry, Revision, Write};
+pub use backend::{Backend, Batch, Check, Entry, MAX_VALUE, Revision, Write};
 pub use barrier::{Barrier, RootKey};
+pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::StoreError;
 pub use keys::{Keys, Node, RecordKey, RecordPrefix};
 pub use memory::Memory;
+pub use open_error::OpenError;
 pub use records::Record;
 pub use typed::{Cached, Store, Stored, Transaction};

@@ -1,20 +1,22 @@
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
+    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Backend, Batch, Check, Entry, Revision, StoreError, Write};
+use crate::{Backend, Batch, Entry, Revision, StoreError, Write, backend::State};
 
 /// A back end that forgets: for `server --dev`, tests and simulation.
 #[derive(Default)]
-pub struct Memory(Mutex<State>);
+pub struct Memory(Mutex<Entries>);
 
 #[derive(Default)]
-struct State {
-    entries: BTreeMap<Vec<u8>, Entry>,
+struct Entries {
+    by_key: BTreeMap<Vec<u8>, Entry>,
     last: u64,
 }
 
@@ -24,38 +26,25 @@ impl Memory {
         Self::default()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn under(&self, prefix: &[u8]) -> impl Iterator<Item = (&Vec<u8>, &Entry)> {
-        self.entries.range(prefix.to_vec()..).take_while(move |(key, _)| key.starts_with(prefix))
+impl State for Entries {
+    type Error = Infallible;
+
+    fn revision(&self, key: &[u8]) -> Result<Option<Revision>, Infallible> {
+        Ok(self.by_key.get(key).map(|entry| entry.revision))
     }
 
-    fn holds(&self, check: &Check, writes: &[Write]) -> bool {
-        match check {
-            Check::Absent(key) => !self.entries.contains_key(key),
-            Check::Present(key) => self.entries.contains_key(key),
-            Check::Unchanged(key, revision) => {
-                self.entries.get(key).is_some_and(|entry| entry.revision == *revision)
-            }
-            Check::EmptyAfter(prefix) => {
-                let last_word = |key: &[u8]| {
-                    writes.iter().rev().find_map(|write| match write {
-                        Write::Put(k, _) if k == key => Some(true),
-                        Write::Delete(k) if k == key => Some(false),
-                        _ => None,
-                    })
-                };
-                self.under(prefix).all(|(key, _)| last_word(key) == Some(false))
-                    && writes.iter().all(|write| match write {
-                        Write::Put(key, _) => !key.starts_with(prefix) || last_word(key) == Some(false),
-                        Write::Delete(_) => true,
-                    })
-            }
-        }
+    fn every_key(&self, prefix: &[u8], mut holds: impl FnMut(&[u8]) -> bool) -> Result<bool, Infallible> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        Ok(self
+            .by_key
+            .range::<[u8], _>(from)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .all(|(key, _)| holds(key)))
     }
 }
 
@@ -66,7 +55,7 @@ impl Backend for Memory {
     }
 
     async fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        Ok(self.state().entries.get(key).cloned())
+        Ok(self.entries().by_key.get(key).cloned())
     }
 
     async fn scan(
@@ -75,32 +64,38 @@ impl Backend for Memory {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
-        let state = self.state();
-        let from = after.filter(|after| *after > prefix).unwrap_or(prefix);
-        Ok(state
-            .entries
-            .range(from.to_vec()..)
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        Ok(self
+            .entries()
+            .by_key
+            .range::<[u8], _>((from, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
-            .filter(|(key, _)| after.is_none_or(|after| key.as_slice() > after))
             .take(limit)
             .map(|(key, entry)| (key.clone(), entry.clone()))
             .collect())
     }
 
     async fn commit(&self, batch: Batch) -> Result<Revision, StoreError> {
-        let mut state = self.state();
-        if !batch.checks.iter().all(|check| state.holds(check, &batch.writes)) {
+        batch.check_sizes()?;
+        let mut entries = self.entries();
+        let Ok(holds) = batch.holds(&*entries);
+        if !holds {
             return Err(StoreError::Conflict);
         }
-        state.last += 1;
-        let revision = Revision(state.last);
+        if !batch.writes.is_empty() {
+            entries.last += 1;
+        }
+        let revision = Revision(entries.last);
         for write in batch.writes {
             match write {
                 Write::Put(key, value) => {
-                    state.entries.insert(key, Entry { value: Bytes::from(value), revision });
+                    entries.by_key.insert(key, Entry { value: Bytes::from(value), revision });
                 }
                 Write::Delete(key) => {
-                    state.entries.remove(&key);
+                    entries.by_key.remove(&key);
                 }
             }
         }

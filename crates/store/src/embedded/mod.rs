@@ -1,0 +1,206 @@
+//! The durable back end of a single server: one redb file.
+//!
+//! redb is a copy-on-write B-tree with checksummed pages and snapshot readers; it is kept behind
+//! [`Backend`] so that another engine can take its place. What this module adds: group commit
+//! ([`writer`]), reads that cost one tree descent, revisions, and refusals that say what is wrong
+//! with a file ([`file`]).
+
+mod disk;
+mod file;
+mod writer;
+
+use std::{
+    ops::Bound,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use redb::StorageError;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+pub(crate) use self::file::sync_dir_of;
+use self::{
+    file::Source,
+    writer::{Current, Entries, Request},
+};
+use crate::{Backend, Batch, Check, Entry, OpenError, Revision, StoreError, Write};
+
+/// What waits to be written, in units of [`ROOM_UNIT`]: 64 MiB.
+const ROOM: usize = 65_536;
+const ROOM_UNIT: usize = 1024;
+/// What a batch counts for beyond its bytes, in units: bounds the number that wait as well.
+const ROOM_PER_BATCH: usize = 4;
+
+/// How to use an embedded store's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddedOptions {
+    /// The most memory its cache takes, in bytes. Default 64 MiB. The operating system caches the
+    /// file too, outside the process.
+    pub cache_bytes: usize,
+    /// Verify every page's checksum when opening (default). Reads the whole file; without it damage
+    /// is noticed only when met, if at all.
+    pub check_on_open: bool,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 64 << 20, check_on_open: true }
+    }
+}
+
+/// A durable back end in one file, used by one process at a time. Dropping it finishes what is
+/// queued and closes the file.
+pub struct Embedded {
+    current: Arc<Current>,
+    /// `None` only while dropping.
+    queue: Option<mpsc::UnboundedSender<Request>>,
+    room: Arc<Semaphore>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Embedded {
+    /// Makes a new, empty store file that only its owner can read.
+    ///
+    /// # Errors
+    /// [`OpenError::AlreadyThere`] when there is a file already; it is left as it is.
+    pub fn create(path: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
+        file::make_empty(path)?;
+        let source = Source::file(path, options);
+        let opened = source.create()?;
+        sync_dir_of(path)?;
+        Self::start(source, opened)
+    }
+
+    /// Opens a store file.
+    ///
+    /// # Errors
+    /// [`OpenError::NoStore`] when there is none: nothing is ever made here. Otherwise the reason why
+    /// the file cannot be used.
+    pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
+        let source = Source::file(path, options);
+        let opened = source.open()?;
+        Self::start(source, opened)
+    }
+
+    fn start(source: Source, opened: file::Opened) -> Result<Self, OpenError> {
+        let current = Arc::new(Current::empty());
+        let (queue, requests) = mpsc::unbounded_channel();
+        let writer = writer::start(source, opened, Arc::clone(&current), requests)?;
+        let room = Arc::new(Semaphore::new(ROOM));
+        Ok(Self { current, queue: Some(queue), room, writer: Some(writer) })
+    }
+
+    /// Reads from the newest committed state. A read costs no lock and no system call when its pages
+    /// are cached; a page that is not comes from the operating system's cache or the disk.
+    fn read<T>(&self, read: impl FnOnce(&Entries) -> Result<T, StorageError>) -> Result<T, StoreError> {
+        let current = self.current.load();
+        let Some(entries) = current.as_ref() else {
+            return Err(StoreError::Backend("the store's file is closed".into()));
+        };
+        // redb may panic on a page that went bad while the file was open.
+        let reason = match catch_unwind(AssertUnwindSafe(|| read(entries))) {
+            Ok(Ok(found)) => return Ok(found),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "a page of the store's file makes no sense".to_owned(),
+        };
+        self.mend();
+        Err(StoreError::Backend(reason))
+    }
+
+    /// After a failed read, redb answers nothing from the file any more. A batch of nothing makes the
+    /// writer notice that and open the file again. Nobody waits for it.
+    fn mend(&self) {
+        if let Some(queue) = &self.queue
+            && let Ok(room) = Arc::clone(&self.room).try_acquire_owned()
+        {
+            let (answer, _) = oneshot::channel();
+            let _ = queue.send(Request { batch: Batch::default(), size: 0, answer, _room: room });
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            // A panic there has been reported by the thread itself.
+            let _ = writer.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Embedded {
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        self.read(|entries| entries.get(key)?.map(|found| entry(found.value())).transpose())
+    }
+
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        self.read(|entries| {
+            let mut found = Vec::new();
+            for next in entries.range::<&[u8]>((from, Bound::Unbounded))?.take(limit) {
+                let (key, value) = next?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                found.push((key.value().to_vec(), entry(value.value())?));
+            }
+            Ok(found)
+        })
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Revision, StoreError> {
+        batch.check_sizes()?;
+        let closed = || StoreError::Backend("the store's writer has ended; start the server again".into());
+        let size = size(&batch);
+        let room = u32::try_from((ROOM_PER_BATCH + size / ROOM_UNIT).min(ROOM)).map_err(|_| closed())?;
+        let room = Arc::clone(&self.room).acquire_many_owned(room).await.map_err(|_| closed())?;
+        let (answer, outcome) = oneshot::channel();
+        let request = Request { batch, size, answer, _room: room };
+        self.queue.as_ref().and_then(|queue| queue.send(request).ok()).ok_or_else(closed)?;
+        outcome.await.unwrap_or(Err(StoreError::Unknown))
+    }
+}
+
+/// About how many bytes a batch holds.
+fn size(batch: &Batch) -> usize {
+    let checks = batch.checks.iter().map(|check| match check {
+        Check::Absent(key) | Check::Present(key) | Check::Unchanged(key, _) | Check::EmptyAfter(key) => {
+            key.len()
+        }
+    });
+    let writes = batch.writes.iter().map(|write| match write {
+        Write::Put(key, value) => key.len() + value.len(),
+        Write::Delete(key) => key.len(),
+    });
+    checks.chain(writes).sum()
+}
+
+/// The revision in front of a stored value.
+fn split(stored: &[u8]) -> Result<(Revision, &[u8]), StorageError> {
+    match stored.split_first_chunk() {
+        Some((revision, value)) => Ok((Revision(u64::from_be_bytes(*revision)), value)),
+        None => Err(StorageError::Corrupted("an entry is too short".into())),
+    }
+}
+
+fn entry(stored: &[u8]) -> Result<Entry, StorageError> {
+    split(stored).map(|(revision, value)| Entry { value: Bytes::copy_from_slice(value), revision })
+}
