@@ -1,1 +1,31 @@
-//! (being built)
+//! What makes destinations hold what the source holds.
+//!
+//! One association at a time: read the source, work out what should be there ([`spread`]), compare
+//! it with what is known to be there ([`plan`]), carry out the difference ([`apply`]), and record
+//! what came of it in one commit (`worker`). Nothing is told what changed: a row in the outbox
+//! means "look at this association again", and whoever looks reads the newest of everything. So a
+//! row may be lost, doubled or late without harm, and dry runs, retries, drift repair and crash
+//! recovery are the same code.
+//!
+//! The work is woken three ways: by the commit that wrote the row, by a timer for what was put off,
+//! and by a slow `sweep` that should find nothing to do.
+
+pub mod apply;
+mod associations;
+mod engine;
+mod kv_source;
+mod lanes;
+mod manage;
+pub mod options;
+pub mod plan;
+mod registry;
+pub mod source;
+pub mod spread;
+mod sweep;
+pub mod template;
+mod worker;
+
+pub use associations::{AssociationError, EntryView, SourceRef};
+pub use engine::{Engine, Parts, Settings};
+pub use kv_source::KvSource;
+pub use manage::{DestinationError, DestinationView, Removal};

@@ -25,8 +25,10 @@ pub struct Destination {
     pub config: Vec<u8>,
     /// A purge under way or failed.
     pub purge: Option<Purge>,
-    /// Held because too many source deletes arrived at once (decisions 8): since when.
+    /// Removals are held because too many source deletes arrived at once (decisions 8): since when.
     pub mass_delete_held: Option<Timestamp>,
+    /// When a person last confirmed held removals.
+    pub mass_delete_confirmed: Option<Timestamp>,
 }
 
 /// A destination being emptied before it is removed.
@@ -67,6 +69,10 @@ pub struct Association {
     pub created: Timestamp,
     /// It is being removed: the remote entries go, then this record.
     pub removing: bool,
+    /// The source version that was last worked with.
+    pub version: Version,
+    /// The destination's settings generation that was last worked with.
+    pub generation: u64,
     /// Attempts at the work now pending that failed, for backoff.
     pub attempts: u32,
     /// Grows with every decision to write, so that a value that returns to what it once was is

@@ -1,0 +1,383 @@
+//! Carries out planned steps at one destination. Every step may be carried out again: a crash, a
+//! retry or a second server doing the same work changes nothing at the destination.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use destinations::{
+    Abilities, Destination, Expect, Fault, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId,
+};
+use model::{Timestamp, Version};
+use store::records::{self, LedgerEntry};
+
+use crate::plan::{PutStep, Step};
+
+/// What applying needs beside the steps.
+pub struct Site<'a> {
+    /// The opened destination.
+    pub destination: &'a Arc<dyn Destination>,
+    /// Its rules.
+    pub abilities: &'a Abilities,
+    /// Custom tags now wanted.
+    pub tags: &'a BTreeMap<String, String>,
+    /// Their names.
+    pub tag_names: &'a [String],
+    /// Digest of tags and per-secret settings now wanted.
+    pub settings: [u8; 32],
+    /// Take over what is a stranger's.
+    pub overwrite: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Whose entry a step is about, and which write it would be.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    /// The mark, without a write.
+    pub mark: Mark,
+    /// The source version.
+    pub version: Version,
+}
+
+/// One step to carry out.
+#[derive(Debug)]
+pub struct Job {
+    /// Which association it belongs to, for the caller.
+    pub group: usize,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The write it would be. Ignored for removals.
+    pub write: WriteId,
+    /// What to do.
+    pub step: Step,
+}
+
+/// What came of a step.
+#[derive(Debug)]
+pub struct Done {
+    /// Which association it belongs to.
+    pub group: usize,
+    /// The entry as it now is known; `None` when nothing of ours is left.
+    pub entry: Option<LedgerEntry>,
+    /// The name of an entry that is gone, so that its claim can be given up.
+    pub gone: Option<LedgerEntry>,
+    /// Why it is not as it should be.
+    pub fault: Option<Fault>,
+}
+
+/// Carries out the steps of any number of associations: looks first, then writes, then removals,
+/// each in bulk where the destination can.
+pub async fn apply(site: &Site<'_>, jobs: Vec<Job>) -> Vec<Done> {
+    let mut done = Vec::with_capacity(jobs.len());
+    let mut writes = Vec::new();
+    let mut removals = Vec::new();
+    for job in jobs {
+        let Job { group, owner, write, step } = job;
+        match step {
+            Step::Keep(entry) => done.push(Done { group, entry: Some(entry), gone: None, fault: None }),
+            Step::Forget(entry) => done.push(Done { group, entry: None, gone: Some(entry), fault: None }),
+            Step::Refuse(entry, fault) => {
+                done.push(Done { group, entry: Some(entry), gone: None, fault: Some(fault) });
+            }
+            Step::Put(step) => {
+                writes.push(Writing {
+                    group,
+                    mark: Mark { write: Some(write), ..owner.mark },
+                    version: owner.version,
+                    step,
+                    how: How::Fresh,
+                });
+            }
+            Step::Remove(entry) => removals.push((group, owner, entry)),
+        }
+    }
+    write_all(site, writes, &mut done).await;
+    remove_all(site, removals, &mut done).await;
+    done
+}
+
+/// A write on its way.
+struct Writing {
+    group: usize,
+    mark: Mark,
+    version: Version,
+    step: Box<PutStep>,
+    how: How,
+}
+
+/// What is known of the place a write goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// What the ledger says.
+    Fresh,
+    /// Looked: it is not there.
+    Gone,
+    /// Looked: it is ours.
+    Ours,
+    /// It may be taken over.
+    TakeOver {
+        /// Nobody could look.
+        unverified: bool,
+    },
+}
+
+impl Writing {
+    fn expect(&self, site: &Site<'_>) -> Expect<'_> {
+        let handle = self.step.entry.receipt.handle.as_deref();
+        match self.how {
+            How::TakeOver { .. } => Expect::Anything,
+            How::Gone => Expect::Absent,
+            How::Ours => Expect::Ours(handle),
+            How::Fresh if self.written() => Expect::Ours(handle),
+            How::Fresh if site.overwrite => Expect::Anything,
+            How::Fresh => Expect::Absent,
+        }
+    }
+
+    fn written(&self) -> bool {
+        self.step.entry.fingerprint.is_some()
+    }
+
+    fn put<'a>(&'a self, site: &'a Site<'a>) -> Put<'a> {
+        Put {
+            name: &self.step.desired.name,
+            value: &self.step.desired.value,
+            encoding: self.step.desired.encoding,
+            mark: &self.mark,
+            tags: site.tags,
+            expect: self.expect(site),
+            value_changed: self.step.value_changed || !matches!(self.how, How::Fresh | How::Ours),
+            settings_changed: self.step.tags_gone.as_deref(),
+        }
+    }
+
+    /// It is there as it should be, with this receipt.
+    fn settled(self, site: &Site<'_>, receipt: Receipt) -> Done {
+        let mut entry = self.step.entry;
+        let news =
+            entry.fingerprint != Some(self.step.fingerprint) || entry.failure.is_some() || entry.unsure;
+        entry.fingerprint = Some(self.step.fingerprint);
+        entry.write = self.mark.write.map(|write| write.0);
+        entry.version = self.version;
+        entry.settings = site.settings;
+        entry.tags = site.tag_names.to_vec();
+        entry.receipt = records::Receipt { handle: receipt.handle, revision: receipt.revision };
+        entry.unsure = false;
+        entry.unverified = self.how == How::TakeOver { unverified: true };
+        entry.failure = None;
+        if news {
+            entry.changed = site.now;
+        }
+        Done { group: self.group, entry: Some(entry), gone: None, fault: None }
+    }
+
+    fn failed(self, fault: Fault) -> Done {
+        let mut entry = self.step.entry;
+        if fault.code == "name_taken" {
+            // Looked at and a stranger's: no write of ours is there.
+            entry.unsure = false;
+        }
+        if fault.ambiguous {
+            entry.unsure = true;
+            entry.write = self.mark.write.map(|write| write.0);
+        }
+        Done { group: self.group, entry: Some(entry), gone: None, fault: Some(fault) }
+    }
+}
+
+async fn write_all(site: &Site<'_>, writes: Vec<Writing>, done: &mut Vec<Done>) {
+    let (mut look, mut ready): (Vec<_>, Vec<_>) = writes.into_iter().partition(|writing| writing.step.look);
+    if !look.is_empty() {
+        let names: Vec<_> = look.iter().map(|writing| writing.step.desired.name.clone()).collect();
+        let remotes = site.destination.look_many(&names).await;
+        for (writing, remote) in look.drain(..).zip(remotes) {
+            match seen(site, writing, remote) {
+                Ok(writing) => ready.push(writing),
+                Err(settled) => done.push(*settled),
+            }
+        }
+    }
+    // A second round only for what a first one found taken by something that may be taken over.
+    for round in 0..2 {
+        let outcomes = put_chunks(site, &ready).await;
+        let mut again = Vec::new();
+        for (mut writing, outcome) in ready.drain(..).zip(outcomes) {
+            match outcome {
+                Ok(PutOutcome::Written(receipt)) => done.push(writing.settled(site, receipt)),
+                Ok(PutOutcome::Taken(present)) if round == 0 => match judge(site, &writing, &present) {
+                    Ok(how) => {
+                        writing.how = how;
+                        again.push(writing);
+                    }
+                    Err(fault) => done.push(writing.failed(fault)),
+                },
+                Ok(PutOutcome::Taken(present)) => {
+                    let fault = taken(&writing, &present);
+                    done.push(writing.failed(fault));
+                }
+                Err(fault) => done.push(writing.failed(fault)),
+            }
+        }
+        if again.is_empty() {
+            break;
+        }
+        ready = again;
+    }
+}
+
+/// What a look means for a write: go on, or it is settled.
+fn seen(site: &Site<'_>, mut writing: Writing, remote: Result<Remote, Fault>) -> Result<Writing, Box<Done>> {
+    match remote {
+        Err(fault) => Err(Box::new(writing.failed(fault))),
+        Ok(Remote::Absent) => {
+            writing.how = How::Gone;
+            Ok(writing)
+        }
+        Ok(Remote::CannotTell) => {
+            if !writing.written() {
+                writing.how = How::TakeOver { unverified: true };
+            }
+            // A refresh that cannot look writes again, so that a person's wish has its effect.
+            writing.step.value_changed = true;
+            Ok(writing)
+        }
+        Ok(Remote::Present(present)) => match judge(site, &writing, &present) {
+            Err(fault) => Err(Box::new(writing.failed(fault))),
+            Ok(how) => {
+                writing.how = how;
+                let there = present.mark.as_ref().and_then(|mark| mark.write);
+                let as_last_written =
+                    there.is_some() && there.map(|write| write.0) == writing.step.entry.write;
+                let as_wanted = there.is_some() && there == writing.mark.write;
+                let receipt = Receipt { handle: present.handle.clone(), revision: present.revision };
+                if how == How::Ours && !present.recoverable && writing.step.tags_gone.is_none() {
+                    if as_wanted {
+                        return Err(Box::new(writing.settled(site, receipt)));
+                    }
+                    if as_last_written && !writing.step.value_changed {
+                        writing.mark.write = there;
+                        return Err(Box::new(writing.settled(site, receipt)));
+                    }
+                }
+                // It is not what was last written: someone changed it there.
+                writing.step.value_changed |= !as_last_written;
+                writing.step.entry.receipt.handle = present.handle;
+                Ok(writing)
+            }
+        },
+    }
+}
+
+/// Whether what is there may be written, and how.
+fn judge(site: &Site<'_>, writing: &Writing, present: &Present) -> Result<How, Fault> {
+    if present.managed_by_provider {
+        return Err(Fault::client(
+            "managed_by_provider",
+            "the entry of this name belongs to another service of the provider and is never written; choose another name",
+        ));
+    }
+    if present.mark.as_ref().is_some_and(|mark| mark.same_owner(&writing.mark)) {
+        return Ok(How::Ours);
+    }
+    if site.overwrite {
+        return Ok(How::TakeOver { unverified: false });
+    }
+    if present.unreadable {
+        return Ok(How::TakeOver { unverified: true });
+    }
+    // Vault's entries are adopted by whoever takes over from it; not once they were ours.
+    if present.vaults && present.mark.is_none() && !writing.written() {
+        return Ok(How::TakeOver { unverified: false });
+    }
+    Err(taken(writing, present))
+}
+
+/// What is there is not ours.
+fn taken(writing: &Writing, present: &Present) -> Fault {
+    let restored = present
+        .mark
+        .as_ref()
+        .is_some_and(|mark| mark.store == writing.mark.store && mark.epoch != writing.mark.epoch);
+    if restored {
+        return Fault::client(
+            "restore_unconfirmed",
+            "the entry was written before this store was restored from a backup; confirm the restore, or adopt it with on_conflict = overwrite",
+        );
+    }
+    if writing.written() {
+        return Fault::client(
+            "ownership_lost",
+            "the entry no longer bears this association's mark, so it is left alone; to take it over set on_conflict = overwrite and set the association again",
+        );
+    }
+    Fault::client(
+        "name_taken",
+        "an entry of this name that keyferry did not write is already there and is left alone; to adopt it set on_conflict = overwrite and set the association again, or choose another name template",
+    )
+}
+
+async fn put_chunks(site: &Site<'_>, writes: &[Writing]) -> Vec<Result<PutOutcome, Fault>> {
+    let mut outcomes = Vec::with_capacity(writes.len());
+    for chunk in writes.chunks(site.abilities.batch.max(1)) {
+        if let [one] = chunk {
+            outcomes.push(site.destination.put(&one.put(site)).await);
+        } else {
+            let puts: Vec<_> = chunk.iter().map(|writing| writing.put(site)).collect();
+            outcomes.extend(site.destination.put_many(&puts).await);
+        }
+    }
+    // An adapter that answers too little has not said what happened.
+    while outcomes.len() < writes.len() {
+        outcomes.push(Err(Fault::internal(
+            "adapter_incomplete",
+            "the adapter gave no answer for this entry",
+        )
+        .ambiguous()));
+    }
+    outcomes
+}
+
+async fn remove_all(site: &Site<'_>, removals: Vec<(usize, Owner, LedgerEntry)>, done: &mut Vec<Done>) {
+    let mut ready = Vec::with_capacity(removals.len());
+    for (group, owner, entry) in removals {
+        // An entry whose successor could not be written stays until it can (decisions 10).
+        let successor_failed = done.iter().any(|other| {
+            other.group == group
+                && other.fault.is_some()
+                && other.entry.as_ref().is_some_and(|e| e.sub_key == entry.sub_key && e.name != entry.name)
+        });
+        if successor_failed {
+            done.push(Done { group, entry: Some(entry), gone: None, fault: None });
+        } else {
+            ready.push((group, owner, entry));
+        }
+    }
+    for chunk in ready.chunks(site.abilities.batch.max(1)) {
+        let removes: Vec<_> = chunk
+            .iter()
+            .map(|(_, owner, entry)| Remove {
+                name: &entry.name,
+                handle: entry.receipt.handle.as_deref(),
+                owner: (site.abilities.marks && !entry.unverified).then_some(&owner.mark),
+            })
+            .collect();
+        let outcomes = match removes.as_slice() {
+            [one] => vec![site.destination.remove(one).await],
+            many => site.destination.remove_many(many).await,
+        };
+        let unanswered =
+            || Err(Fault::internal("adapter_incomplete", "the adapter gave no answer for this entry"));
+        let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(unanswered));
+        for ((group, _, entry), outcome) in chunk.iter().zip(outcomes) {
+            done.push(match outcome {
+                Ok(()) => Done { group: *group, entry: None, gone: Some(entry.clone()), fault: None },
+                // It was never known to be ours, and now is known not to be.
+                Err(fault) if fault.code == "ownership_lost" && entry.fingerprint.is_none() => {
+                    Done { group: *group, entry: None, gone: Some(entry.clone()), fault: None }
+                }
+                Err(fault) => {
+                    Done { group: *group, entry: Some(entry.clone()), gone: None, fault: Some(fault) }
+                }
+            });
+        }
+    }
+}

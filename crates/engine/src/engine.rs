@@ -1,0 +1,252 @@
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use destinations::{Kind, Net};
+use model::{Clock, DestinationId, Entropy, Timestamp};
+use store::{Cached, Node, Store, StoreError, records::SyncConfig};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{lanes::Lanes, registry::Registry, source::Source, sweep};
+
+/// How the engine works. Defaults suit real providers.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Most calls under way at one destination.
+    pub concurrency: usize,
+    /// First wait after a failure that time may mend; doubled with every further one.
+    pub backoff: Duration,
+    /// Longest wait after such failures.
+    pub backoff_cap: Duration,
+    /// First wait after a failure that the operator must mend outside; doubled likewise.
+    pub slow_backoff: Duration,
+    /// Longest wait after such failures.
+    pub slow_backoff_cap: Duration,
+    /// How often everything is checked for lost work.
+    pub sweep_interval: Duration,
+    /// More source deletes than this within [`Settings::mass_delete_window`] …
+    pub mass_delete_count: usize,
+    /// … and more than this share of a destination's associations, in percent, are held until a
+    /// person confirms them. 0 switches the hold off (decisions 8).
+    pub mass_delete_percent: usize,
+    /// See [`Settings::mass_delete_count`].
+    pub mass_delete_window: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: 64,
+            backoff: Duration::from_secs(1),
+            backoff_cap: Duration::from_secs(300),
+            slow_backoff: Duration::from_secs(60),
+            slow_backoff_cap: Duration::from_secs(3600),
+            sweep_interval: Duration::from_secs(300),
+            mass_delete_count: 25,
+            mass_delete_percent: 30,
+            mass_delete_window: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What the engine is made of.
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Store,
+    /// Where secrets come from.
+    pub source: Arc<dyn Source>,
+    /// The sorts of destination there are.
+    pub kinds: Vec<&'static dyn Kind>,
+    /// The way out.
+    pub net: Arc<Net>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes, for jitter.
+    pub entropy: Arc<dyn Entropy>,
+    /// How it works.
+    pub settings: Settings,
+}
+
+/// The engine. Cheap to clone. It works while it is started and until it is stopped; what it has
+/// not done by then is in the store and goes on at the next start.
+#[derive(Clone)]
+pub struct Engine(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) settings: Settings,
+    pub(crate) registry: Registry,
+    pub(crate) sync_config: Cached<SyncConfig>,
+    lanes: Mutex<Lanes>,
+    /// What was put off, and until when.
+    timers: Mutex<BTreeSet<(Timestamp, DestinationId, Node)>>,
+    timer_changed: Notify,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Engine {
+    /// Puts the parts together. Nothing runs before [`Engine::start`].
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            store: parts.store,
+            source: parts.source,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            settings: parts.settings,
+            registry: Registry::new(parts.kinds, parts.net),
+            sync_config: Cached::default(),
+            lanes: Mutex::default(),
+            timers: Mutex::default(),
+            timer_changed: Notify::new(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }))
+    }
+
+    /// The kinds there are.
+    pub fn kinds(&self) -> &[&'static dyn Kind] {
+        self.0.registry.kinds()
+    }
+
+    /// Takes up what the outbox holds, and goes on until stopped.
+    pub async fn start(&self) -> Result<(), StoreError> {
+        let inner = &self.0;
+        inner.resume().await?;
+        let timers = Arc::clone(inner);
+        inner.tasks.spawn(async move { timers.run_timers().await });
+        let sweeper = Arc::clone(inner);
+        inner.tasks.spawn(async move { sweep::run(&sweeper).await });
+        Ok(())
+    }
+
+    /// Takes no new work and waits for what is under way, at most so long. Tells whether all of it
+    /// ended; what did not is repeated at the next start.
+    pub async fn stop(&self, deadline: Duration) -> bool {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        tokio::time::timeout(deadline, self.0.tasks.wait()).await.is_ok()
+    }
+
+    /// An outbox row was committed: the association is looked at as soon as its lane allows.
+    pub fn pending(&self, destination: DestinationId, source: Node) {
+        self.0.offer(destination, source, true);
+    }
+}
+
+impl Inner {
+    pub(crate) fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn timers(&self) -> MutexGuard<'_, BTreeSet<(Timestamp, DestinationId, Node)>> {
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stopped(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Puts a source in line and starts as many workers as may run.
+    pub(crate) fn offer(self: &Arc<Self>, destination: DestinationId, source: Node, fresh: bool) {
+        self.lanes().lane(destination).offer(source, fresh);
+        self.pump(destination);
+    }
+
+    /// Starts as many workers as a lane allows.
+    pub(crate) fn pump(self: &Arc<Self>, destination: DestinationId) {
+        while !self.stop.is_cancelled() {
+            let sources = self.lanes().lane(destination).take(Instant::now(), self.settings.concurrency);
+            if sources.is_empty() {
+                return;
+            }
+            let inner = Arc::clone(self);
+            self.tasks.spawn(async move { inner.work(destination, sources).await });
+        }
+    }
+
+    /// Looks at a source again at that time.
+    pub(crate) fn put_off(&self, until: Timestamp, destination: DestinationId, source: Node) {
+        self.timers().insert((until, destination, source));
+        self.timer_changed.notify_one();
+    }
+
+    /// Wakes the timer loop: a lane was closed, or the clock is to be read again.
+    pub(crate) fn timers_changed(&self) {
+        self.timer_changed.notify_one();
+    }
+
+    /// Puts everything the outbox holds in line.
+    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), StoreError> {
+        const PAGE: usize = 1000;
+        let prefix = self.store.keys().outbox_all();
+        let mut after = None;
+        loop {
+            let page = self.store.scan(&prefix, after.as_ref(), PAGE).await?;
+            let last = page.len() < PAGE;
+            for (key, row) in &page {
+                let Some((destination, source)) = store::Keys::parts_of_association(key.as_bytes()) else {
+                    continue;
+                };
+                match row.record.due {
+                    Some(due) if due > self.clock.now() => self.put_off(due, destination, source),
+                    _ => self.offer(destination, source, false),
+                }
+            }
+            after = page.into_iter().last().map(|(key, _)| key);
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Puts in line what has come due, and opens lanes that were closed for a while.
+    async fn run_timers(self: Arc<Self>) {
+        // The wall clock may be stepped, so it is read again at least this often.
+        const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+        loop {
+            let changed = self.timer_changed.notified();
+            let now = self.clock.now();
+            let due: Vec<_> = {
+                let mut timers = self.timers();
+                let later = timers.split_off(&(now.plus(Duration::from_nanos(1)), DestinationId::from_bytes([0; 16]), Node([0; 16])));
+                std::mem::replace(&mut *timers, later).into_iter().collect()
+            };
+            for (_, destination, source) in due {
+                self.offer(destination, source, false);
+            }
+            let mut sleep = LONGEST_SLEEP;
+            if let Some((next, _, _)) = self.timers().first() {
+                sleep = sleep.min(next.since(now));
+            }
+            let gate = self.lanes().next_gate();
+            if let Some(gate) = gate {
+                if gate <= Instant::now() {
+                    let destinations = self.lanes().destinations();
+                    destinations.into_iter().for_each(|destination| self.pump(destination));
+                } else {
+                    sleep = sleep.min(gate - Instant::now());
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = changed => {}
+                () = tokio::time::sleep(sleep.max(Duration::from_millis(1))) => {}
+            }
+        }
+    }
+
+    /// A random share of `most`: full jitter, so that many failures at once do not retry at once.
+    pub(crate) fn jitter(&self, most: Duration) -> Duration {
+        let mut bytes = [0; 8];
+        self.entropy.fill(&mut bytes);
+        let most = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Duration::from_nanos(u64::from_le_bytes(bytes) % most)
+    }
+}

@@ -1,0 +1,52 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::{Clock, MountAccessor, SecretPath};
+use store::{
+    Store, StoreError,
+    kv::{self, LatestDeleted},
+};
+
+use crate::source::{Source, SourceState, SourceVersion};
+
+/// The KV v2 engine's secrets, read straight from the store.
+pub struct KvSource {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl KvSource {
+    /// Reads from this store.
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+}
+
+fn fallback(previous: bool) -> LatestDeleted {
+    if previous { LatestDeleted::Previous } else { LatestDeleted::Absent }
+}
+
+#[async_trait]
+impl Source for KvSource {
+    async fn read(&self, mount: &MountAccessor, path: &SecretPath, previous: bool) -> SourceState {
+        match kv::read_current(&self.store, mount, path, fallback(previous), self.clock.now()).await {
+            Ok(kv::SourceState::Present { version, data, next_expiry }) => {
+                SourceState::Present { version, data, expires: next_expiry }
+            }
+            Ok(kv::SourceState::Absent) => SourceState::Absent,
+            Ok(kv::SourceState::MountGone) => SourceState::MountGone,
+            Err(StoreError::Conflict) => {
+                SourceState::Unknown { message: "the secret changes faster than it can be read".into() }
+            }
+            Err(error) => SourceState::Unknown { message: format!("the secret could not be read: {error}") },
+        }
+    }
+
+    async fn version(&self, mount: &MountAccessor, path: &SecretPath, previous: bool) -> SourceVersion {
+        match self.read(mount, path, previous).await {
+            SourceState::Present { version, .. } => SourceVersion::Live(version),
+            SourceState::Absent => SourceVersion::Absent,
+            SourceState::MountGone | SourceState::Unknown { .. } => SourceVersion::Unknown,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Opened destinations, kept between calls and replaced when their settings change.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use destinations::{Config, Destination, FieldFault, Kind, Net};
+use model::{DestinationId, DestinationKey, SecretBytes};
+use store::{Cached, Store, StoreError, records};
+
+use crate::options::Options;
+
+/// A destination ready to be called.
+pub(crate) struct Opened {
+    /// Its record, as of this opening.
+    pub(crate) record: records::Destination,
+    /// Its kind.
+    pub(crate) kind: &'static dyn Kind,
+    /// How the engine treats it.
+    pub(crate) options: Options,
+    /// Names of its custom tags.
+    pub(crate) tag_names: Vec<String>,
+    /// The adapter, or why its settings do not open.
+    pub(crate) adapter: Result<Arc<dyn Destination>, FieldFault>,
+}
+
+#[derive(Default)]
+struct Slot {
+    record: Cached<records::Destination>,
+    opened: Mutex<Option<Arc<Opened>>>,
+}
+
+/// The kinds there are, and what is open.
+pub(crate) struct Registry {
+    kinds: Vec<&'static dyn Kind>,
+    net: Arc<Net>,
+    slots: Mutex<HashMap<DestinationId, Arc<Slot>>>,
+}
+
+impl Registry {
+    pub(crate) fn new(kinds: Vec<&'static dyn Kind>, net: Arc<Net>) -> Self {
+        Self { kinds, net, slots: Mutex::default() }
+    }
+
+    pub(crate) fn kinds(&self) -> &[&'static dyn Kind] {
+        &self.kinds
+    }
+
+    pub(crate) fn kind(&self, slug: &str) -> Option<&'static dyn Kind> {
+        self.kinds.iter().find(|kind| kind.slug() == slug).copied()
+    }
+
+    /// Checks settings by opening them once.
+    pub(crate) fn try_open(&self, kind: &'static dyn Kind, config: &Config) -> Result<Options, FieldFault> {
+        let options = Options::read(kind, config)?;
+        kind.open(config, &self.net)?;
+        Ok(options)
+    }
+
+    /// The destination of this name and identity, opened. `None` when it is not there any more.
+    pub(crate) async fn get(
+        &self,
+        store: &Store,
+        id: DestinationId,
+        key: &DestinationKey,
+    ) -> Result<Option<Arc<Opened>>, StoreError> {
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(id).or_default())
+        };
+        let stored = store.get_cached(&store.keys().destination(key), &slot.record).await?;
+        let Some(stored) = stored.filter(|stored| stored.record.id == id) else {
+            self.forget(id);
+            return Ok(None);
+        };
+        let mut opened = slot.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = opened.as_ref()
+            && open.record == stored.record
+        {
+            return Ok(Some(Arc::clone(open)));
+        }
+        let corrupt = |what| StoreError::Corrupt { tag: <records::Destination as store::Record>::TAG, what };
+        let kind = self.kind(&key.kind).ok_or(corrupt("its type is one this version does not have"))?;
+        let config = Config::from_bytes(&SecretBytes::from(stored.record.config.as_slice()))
+            .map_err(|_| corrupt("its settings do not parse"))?;
+        let options = Options::read(kind, &config).map_err(|_| corrupt("its settings are not valid"))?;
+        // Only other settings make another adapter: what it has cached (tokens, keys, connections)
+        // outlives a change of the record that is none of its business.
+        let adapter = match opened.as_ref() {
+            Some(open) if open.record.generation == stored.record.generation => open.adapter.clone(),
+            _ => kind.open(&config, &self.net),
+        };
+        let tag_names = options.tags.keys().cloned().collect();
+        let fresh = Arc::new(Opened { record: stored.record.clone(), kind, options, tag_names, adapter });
+        *opened = Some(Arc::clone(&fresh));
+        Ok(Some(fresh))
+    }
+
+    pub(crate) fn forget(&self, id: DestinationId) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}

@@ -1,0 +1,696 @@
+//! One worker: a few sources of one destination, from outbox row to recorded outcome.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use destinations::{Fault, Mark, Retry, WriteId};
+use model::{Blame, DestinationId, Timestamp, Version};
+use store::{
+    Node, RecordKey, Revision, StoreError, Stored, Transaction,
+    records::{Association, Cause, Failure, LedgerEntry, Links, NameClaim, Outbox, Outcome},
+};
+use tokio::time::Instant;
+
+use crate::{
+    apply::{self, Done, Job, Owner, Site},
+    engine::Inner,
+    plan::{self, Context, Wanted},
+    registry::Opened,
+    source::SourceState,
+    spread::{self, Desired, Target},
+    template::Values,
+};
+
+/// Waits this long before looking again at what our own store would not give or take.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What becomes of a source's place in line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// Nothing is left to do.
+    Done,
+    /// It changed meanwhile.
+    Again,
+    /// Not before then.
+    At(Timestamp),
+}
+
+/// A source being worked on.
+struct Work {
+    source: Node,
+    row: Stored<Outbox>,
+    association: Stored<Association>,
+    /// The version that is being delivered; the last one known for removals.
+    version: Version,
+    /// When the delivered version stops being live.
+    expires: Option<Timestamp>,
+    /// What the source as a whole came to; `None`: see the entries.
+    whole: Option<Outcome>,
+    /// Nothing should be there.
+    gone: bool,
+    done: Vec<Done>,
+}
+
+impl Inner {
+    /// Works on these sources, then gives their places up.
+    pub(crate) async fn work(self: Arc<Self>, destination: DestinationId, sources: Vec<Node>) {
+        let outcomes = self.work_on(destination, &sources).await;
+        for (source, after) in &outcomes {
+            if let After::At(until) = after {
+                self.put_off(*until, destination, *source);
+            }
+        }
+        {
+            let mut lanes = self.lanes();
+            let lane = lanes.lane(destination);
+            lane.ended();
+            for (source, after) in outcomes {
+                lane.finish(source, after == After::Again);
+            }
+        }
+        self.pump(destination);
+    }
+
+    async fn work_on(self: &Arc<Self>, id: DestinationId, sources: &[Node]) -> Vec<(Node, After)> {
+        let mut outcomes = Vec::with_capacity(sources.len());
+        let pause = |inner: &Self| After::At(inner.clock.now().plus(STORE_PAUSE));
+        let mut works = Vec::new();
+        for &source in sources {
+            match self.load(id, source).await {
+                Ok(Ok(work)) => works.push(work),
+                Ok(Err(after)) => outcomes.push((source, after)),
+                Err(error) => {
+                    tracing::error!(destination = %id, %error, "an association could not be read");
+                    outcomes.push((source, pause(self)));
+                }
+            }
+        }
+        let Some(first) = works.first() else { return outcomes };
+        let key = first.association.record.destination.clone();
+        let opened = match self.registry.get(&self.store, id, &key).await {
+            Ok(Some(opened)) => opened,
+            Ok(None) => {
+                outcomes.extend(self.drop_orphans(id, works).await);
+                return outcomes;
+            }
+            Err(error) => {
+                tracing::error!(destination = %key, %error, "a destination could not be read");
+                outcomes.extend(works.iter().map(|work| (work.source, pause(self))));
+                return outcomes;
+            }
+        };
+        self.lanes().lane(id).set_batch(opened.kind.abilities().batch);
+        if let Err(error) = self.deliver(&opened, &mut works).await {
+            tracing::error!(destination = %key, %error, "sync work could not go on");
+            outcomes.extend(works.iter().map(|work| (work.source, pause(self))));
+            return outcomes;
+        }
+        for work in works {
+            let source = work.source;
+            let after = match self.record(&opened, work).await {
+                Ok(after) => after,
+                Err(error) => {
+                    tracing::error!(destination = %key, %error, "the outcome of a sync could not be recorded; it is repeated");
+                    pause(self)
+                }
+            };
+            outcomes.push((source, after));
+        }
+        outcomes
+    }
+
+    /// Reads the row and the association; `Err` tells what to do when there is nothing to work on.
+    async fn load(&self, id: DestinationId, source: Node) -> Result<Result<Work, After>, StoreError> {
+        let keys = self.store.keys();
+        let row_key = keys.outbox(id, source);
+        let Some(row) = self.store.get(&row_key).await? else { return Ok(Err(After::Done)) };
+        if let Some(due) = row.record.due.filter(|due| *due > self.clock.now()) {
+            return Ok(Err(After::At(due)));
+        }
+        let Some(association) = self.store.get(&keys.association(id, source)).await? else {
+            let mut transaction = self.store.transaction();
+            transaction.expect(&row_key, Some(row.revision)).delete(&row_key);
+            return Ok(Err(match transaction.commit().await {
+                Err(StoreError::Conflict) => After::Again,
+                done => done.map(|_| After::Done)?,
+            }));
+        };
+        if !association.record.removing && self.disabled().await? {
+            // Looked at again when syncing is switched on; the row stays.
+            return Ok(Err(After::Done));
+        }
+        Ok(Ok(Work {
+            source,
+            row,
+            version: Version(0),
+            expires: None,
+            whole: None,
+            gone: association.record.removing,
+            association,
+            done: Vec::new(),
+        }))
+    }
+
+    /// Whether syncing is switched off.
+    pub(crate) async fn disabled(&self) -> Result<bool, StoreError> {
+        let config = self.store.get_cached(&self.store.keys().sync_config(), &self.sync_config).await?;
+        Ok(config.is_some_and(|config| config.record.disabled))
+    }
+
+    /// The destination is gone: so are its associations, whatever is left at the remote.
+    async fn drop_orphans(&self, id: DestinationId, works: Vec<Work>) -> Vec<(Node, After)> {
+        let mut outcomes = Vec::new();
+        for work in works {
+            let after = match self.forget_association(id, work.source).await {
+                Ok(()) => After::Done,
+                Err(_) => After::At(self.clock.now().plus(STORE_PAUSE)),
+            };
+            outcomes.push((work.source, after));
+        }
+        outcomes
+    }
+
+    /// Works out and carries out what each source needs.
+    async fn deliver(self: &Arc<Self>, opened: &Opened, works: &mut [Work]) -> Result<(), StoreError> {
+        let adapter = match &opened.adapter {
+            Ok(adapter) => adapter,
+            Err(fault) => {
+                for work in works.iter_mut() {
+                    let fault = Fault::client("destination_invalid", fault.to_string());
+                    work.whole = Some(Outcome::Failed(self.failure(opened, work, &fault)));
+                }
+                return Ok(());
+            }
+        };
+        let now = self.clock.now();
+        let fingerprint = |desired: &Desired| self.fingerprint(opened, desired);
+        let mut jobs = Vec::new();
+        for (group, work) in works.iter_mut().enumerate() {
+            let Some(wanted) = self.wanted(opened, work).await? else { continue };
+            let context = Context {
+                abilities: opened.kind.abilities(),
+                settings: opened.options.settings,
+                tags: &opened.tag_names,
+                granularity: opened.options.granularity,
+                always_look: opened.options.always_look,
+                refresh: work.row.record.cause == Cause::Set && work.row.record.due.is_none(),
+                generation: opened.record.generation,
+                fingerprint: &fingerprint,
+                now,
+            };
+            let association = &work.association.record;
+            let owner = Owner {
+                mark: Mark {
+                    store: self.store.header().id,
+                    epoch: self.store.header().epoch,
+                    association: association.id,
+                    version: work.version.0,
+                    write: None,
+                },
+                version: work.version,
+            };
+            for step in plan::plan(wanted, association.entries.clone(), &context) {
+                let write = match &step {
+                    plan::Step::Put(put) => self.write_id(association, work.version, &put.fingerprint),
+                    _ => WriteId([0; 32]),
+                };
+                jobs.push(Job { group, owner: owner.clone(), write, step });
+            }
+        }
+        let site = Site {
+            destination: adapter,
+            abilities: opened.kind.abilities(),
+            tags: &opened.options.tags,
+            tag_names: &opened.tag_names,
+            settings: opened.options.settings,
+            overwrite: opened.options.overwrite,
+            now,
+        };
+        for done in apply::apply(&site, jobs).await {
+            if let Some(work) = works.get_mut(done.group) {
+                work.done.push(done);
+            }
+        }
+        Ok(())
+    }
+
+    /// What should be there; `None` when nothing may be done, with the reason in `work.whole`.
+    async fn wanted(self: &Arc<Self>, opened: &Opened, work: &mut Work) -> Result<Option<Wanted>, StoreError> {
+        if work.gone {
+            return Ok(Some(Wanted::Nothing));
+        }
+        let association = work.association.record.clone();
+        let previous = opened.options.previous_on_delete;
+        let state = self.source.read(&association.accessor, &association.path, previous).await;
+        let (version, data) = match state {
+            SourceState::Present { version, data, expires } => {
+                work.version = version;
+                work.expires = expires;
+                (version, data)
+            }
+            SourceState::Absent => {
+                if self.hold_mass_delete(opened, work).await? {
+                    return Ok(None);
+                }
+                work.gone = true;
+                return Ok(Some(Wanted::Nothing));
+            }
+            SourceState::MountGone => {
+                let fault = Fault::client(
+                    "source_mount_gone",
+                    "the mount of this secret was disabled; the remote entry is left as it is until the association is removed",
+                );
+                work.whole = Some(Outcome::Unknown(self.failure(opened, work, &fault)));
+                return Ok(None);
+            }
+            SourceState::Unknown { message } => {
+                let fault = Fault::internal("source_unreadable", message);
+                work.whole = Some(Outcome::Failed(self.failure(opened, work, &fault)));
+                return Ok(None);
+            }
+        };
+        let values = values_of(&association);
+        let targets = match spread::spread(opened.kind, &opened.options, &values, &data) {
+            Ok(targets) => targets,
+            Err(fault) => {
+                work.whole = Some(Outcome::Failed(self.failure(opened, work, &fault)));
+                return Ok(None);
+            }
+        };
+        let targets = self.claim(opened, work, targets).await?;
+        Ok(Some(Wanted::Entries(version, targets)))
+    }
+
+    /// Claims the names that are new, and notes them in the ledger before anything is written under
+    /// them, so that a crash can leave nothing behind that nobody knows of. A name that another
+    /// source holds is not delivered.
+    async fn claim(
+        &self,
+        opened: &Opened,
+        work: &mut Work,
+        mut targets: Vec<Target>,
+    ) -> Result<Vec<Target>, StoreError> {
+        let keys = self.store.keys();
+        let association_key = keys.association(opened.record.id, work.source);
+        loop {
+            let mut transaction = self.store.transaction();
+            let claimed = self.claim_names(opened, work, &mut targets, &mut transaction).await?;
+            if claimed.is_empty() {
+                return Ok(targets);
+            }
+            let mut next = work.association.record.clone();
+            next.entries.extend(claimed);
+            transaction.expect(&association_key, Some(work.association.revision)).put(&association_key, &next);
+            match transaction.commit().await {
+                Ok(revision) => {
+                    work.association = Stored { record: next, revision };
+                    return Ok(targets);
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+            match self.store.get(&association_key).await? {
+                Some(fresh) => work.association = fresh,
+                None => return Err(StoreError::Conflict),
+            }
+        }
+    }
+
+    /// Adds the claims that are needed to a transaction and returns their ledger entries.
+    async fn claim_names(
+        &self,
+        opened: &Opened,
+        work: &Work,
+        targets: &mut [Target],
+        transaction: &mut Transaction,
+    ) -> Result<Vec<LedgerEntry>, StoreError> {
+        let names = &opened.kind.abilities().names;
+        let mut claimed = Vec::new();
+        for target in targets {
+            let Target::Entry(desired) = target else { continue };
+            let identity = names.identity(&desired.name);
+            if work.association.record.entries.iter().any(|entry| names.identity(&entry.name) == identity) {
+                continue;
+            }
+            let key = self.store.keys().name_claim(opened.record.id, &identity);
+            match self.store.get(&key).await? {
+                Some(claim) if claim.record.source != work.source => {
+                    *target = Target::Illegal {
+                        sub_key: desired.sub_key.clone(),
+                        name: None,
+                        fault: Fault::client(
+                            "name_collision",
+                            "another associated secret already has this remote name; change the name template",
+                        ),
+                    };
+                    continue;
+                }
+                held => transaction.expect(&key, held.map(|claim| claim.revision)),
+            };
+            let claim =
+                NameClaim { source: work.source, sub_key: desired.sub_key.clone(), name: desired.name.clone() };
+            transaction.put(&key, &claim);
+            claimed.push(plan::unwritten(desired, opened.options.granularity, self.clock.now()));
+        }
+        Ok(claimed)
+    }
+
+    /// Whether this removal must wait for a person (decisions 8).
+    async fn hold_mass_delete(self: &Arc<Self>, opened: &Opened, work: &mut Work) -> Result<bool, StoreError> {
+        let settings = &self.settings;
+        let written = work.association.record.entries.iter().any(|entry| entry.fingerprint.is_some());
+        if settings.mass_delete_percent == 0 || !written {
+            return Ok(false);
+        }
+        let now = self.clock.now();
+        let window_start =
+            Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos(settings.mass_delete_window)));
+        let recent = self.lanes().lane(opened.record.id).recent_removals(window_start);
+        let held = if opened.record.mass_delete_held.is_some() {
+            true
+        } else if opened.record.mass_delete_confirmed.is_some_and(|at| at > window_start) {
+            false
+        } else if recent >= settings.mass_delete_count {
+            let total = self.count_associations(opened.record.id).await?;
+            (recent + 1) * 100 > total * settings.mass_delete_percent
+        } else {
+            false
+        };
+        if !held {
+            self.lanes().lane(opened.record.id).removed(now);
+            return Ok(false);
+        }
+        if opened.record.mass_delete_held.is_none() {
+            tracing::warn!(destination = %opened.record.key, "more removals than allowed at once; they are held until confirmed");
+            self.edit_destination(&opened.record.key, |record| record.mass_delete_held = Some(now)).await?;
+        }
+        let fault = Fault::client(
+            "mass_delete_held",
+            "too many secrets of this destination were deleted at the source at once; the remote entry stays until a person confirms (POST …/confirm-deletes)",
+        );
+        work.whole = Some(Outcome::Failed(self.failure(opened, work, &fault)));
+        Ok(true)
+    }
+
+    /// Records what came of it, and says when to look again.
+    async fn record(self: &Arc<Self>, opened: &Opened, work: Work) -> Result<After, StoreError> {
+        let Work { source, row, association, version, expires, whole, gone, done } = work;
+        let id = opened.record.id;
+        let now = self.clock.now();
+        let mut next = association.record.clone();
+        next.generation = opened.record.generation;
+        next.version = version;
+        let mut due = expires.filter(|at| *at > now);
+        let mut given_up = Vec::new();
+        let mut failed = None;
+        if let Some(whole) = whole {
+            if let Outcome::Failed(failure) | Outcome::Unknown(failure) = &whole {
+                failed = Some(failure.code.clone());
+                due = earlier(due, failure.retry_at);
+            }
+            settle(&mut next, whole, now);
+        } else {
+            let mut entries = Vec::with_capacity(done.len());
+            let mut wrote = false;
+            let mut shared_fault: Option<Fault> = None;
+            for Done { entry, gone, fault, .. } in done {
+                given_up.extend(gone);
+                let Some(mut entry) = entry else {
+                    wrote = true;
+                    continue;
+                };
+                match fault {
+                    Some(fault) => {
+                        let mut failure = plan::failure(&fault, now, version, opened.record.generation);
+                        failure.retry_at = self.retry_at(&fault, next.attempts, now);
+                        due = earlier(due, failure.retry_at);
+                        failed = Some(failure.code.clone());
+                        if entry.failure.as_ref().map(|f| (f.blame, &f.code)) != Some((failure.blame, &failure.code)) {
+                            entry.changed = now;
+                        }
+                        entry.failure = Some(failure);
+                        if fault.retry != Retry::WhenChanged {
+                            shared_fault = Some(fault);
+                        }
+                    }
+                    None => wrote |= entry.failure.is_none(),
+                }
+                entries.push(entry);
+            }
+            self.judge_lane(id, shared_fault.as_ref(), wrote);
+            next.entries = entries;
+            if failed.is_none() {
+                settle(&mut next, if gone { Outcome::Unsynced } else { Outcome::Synced }, now);
+            } else if next.outcome == Outcome::New {
+                next.outcome_at = now;
+            }
+        }
+        if failed.is_some() {
+            next.attempts = next.attempts.saturating_add(1);
+        } else {
+            next.attempts = 0;
+            next.turn += 1;
+        }
+        self.report(opened, &next, failed.as_deref(), version);
+        if next.removing && next.entries.is_empty() && failed.is_none() {
+            self.forget_association(id, source).await?;
+            self.after_removal(opened, None).await?;
+            return Ok(After::Done);
+        }
+        let removing = next.removing;
+        let after = self.commit_outcome(opened, source, row, association.revision, next, due, given_up).await?;
+        if removing && due.is_none() {
+            self.after_removal(opened, failed).await?;
+        }
+        Ok(after)
+    }
+
+    /// One line per failure, where it is handled.
+    fn report(&self, opened: &Opened, association: &Association, failed: Option<&str>, version: Version) {
+        match failed {
+            Some(code) => tracing::warn!(
+                destination = %opened.record.key, association = %association.id, version = version.0,
+                attempts = association.attempts, error_code = code, "a sync failed"
+            ),
+            None => tracing::debug!(
+                destination = %opened.record.key, association = %association.id, version = version.0, "in sync"
+            ),
+        }
+    }
+
+    /// Writes the association and deletes or puts off its row, unless something new was asked for
+    /// meanwhile: then the row stays, and what was learnt is kept all the same.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one commit")]
+    async fn commit_outcome(
+        &self,
+        opened: &Opened,
+        source: Node,
+        row: Stored<Outbox>,
+        mut read_at: Revision,
+        mut next: Association,
+        due: Option<Timestamp>,
+        given_up: Vec<LedgerEntry>,
+    ) -> Result<After, StoreError> {
+        let keys = self.store.keys();
+        let id = opened.record.id;
+        let row_key = keys.outbox(id, source);
+        let association_key: RecordKey<Association> = keys.association(id, source);
+        let names = &opened.kind.abilities().names;
+        let mut news = false;
+        loop {
+            let mut transaction = self.store.transaction();
+            transaction.expect(&association_key, Some(read_at)).put(&association_key, &next);
+            for entry in &given_up {
+                if !next.entries.iter().any(|kept| kept.name == entry.name) && !entry.name.as_str().is_empty() {
+                    transaction.delete(&keys.name_claim(id, &names.identity(&entry.name)));
+                }
+            }
+            if !news {
+                transaction.expect(&row_key, Some(row.revision));
+                match due {
+                    None => transaction.delete(&row_key),
+                    Some(due) => transaction.put(
+                        &row_key,
+                        &Outbox { at: row.record.at, due: Some(due), cause: row.record.cause },
+                    ),
+                };
+            }
+            match transaction.commit().await {
+                Ok(_) if news => return Ok(After::Again),
+                Ok(_) => return Ok(due.map_or(After::Done, After::At)),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+            let Some(fresh) = self.store.get(&association_key).await? else { return Ok(After::Again) };
+            if fresh.revision != read_at {
+                // Someone else changed it: their wish, our knowledge.
+                read_at = fresh.revision;
+                next = Association { removing: fresh.record.removing, ..next };
+            }
+            news = self.store.get(&row_key).await?.is_none_or(|now| now.revision != row.revision);
+        }
+    }
+
+    /// Takes an association away with everything that points to it.
+    pub(crate) async fn forget_association(&self, id: DestinationId, source: Node) -> Result<(), StoreError> {
+        let keys = self.store.keys();
+        let association_key = keys.association(id, source);
+        let links_key = keys.links(source);
+        loop {
+            let association = self.store.get(&association_key).await?;
+            let links = self.store.get(&links_key).await?;
+            let mut transaction = self.store.transaction();
+            transaction.expect(&association_key, association.as_ref().map(|a| a.revision)).delete(&association_key);
+            transaction.delete(&keys.outbox(id, source));
+            transaction.expect(&links_key, links.as_ref().map(|links| links.revision));
+            if let Some(links) = links {
+                let rest: Vec<_> = links.record.destinations.into_iter().filter(|other| *other != id).collect();
+                if rest.is_empty() {
+                    transaction.delete(&links_key);
+                } else {
+                    transaction.put(&links_key, &Links { destinations: rest });
+                }
+            }
+            for (key, claim) in self.claims_of(id, source, association.as_ref()).await? {
+                transaction.expect(&key, Some(claim)).delete(&key);
+            }
+            match transaction.commit().await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The names an association holds.
+    async fn claims_of(
+        &self,
+        id: DestinationId,
+        source: Node,
+        association: Option<&Stored<Association>>,
+    ) -> Result<Vec<(RecordKey<NameClaim>, Revision)>, StoreError> {
+        let Some(association) = association else { return Ok(Vec::new()) };
+        let Some(kind) = self.registry.kind(&association.record.destination.kind) else { return Ok(Vec::new()) };
+        let names = &kind.abilities().names;
+        let mut found = HashMap::new();
+        for entry in association.record.entries.iter().filter(|entry| !entry.name.as_str().is_empty()) {
+            let key = self.store.keys().name_claim(id, &names.identity(&entry.name));
+            if let Some(claim) = self.store.get(&key).await?.filter(|claim| claim.record.source == source) {
+                found.insert(key.as_bytes().to_vec(), (key, claim.revision));
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// What a worker's outcome says about the destination as a whole.
+    fn judge_lane(self: &Arc<Self>, id: DestinationId, fault: Option<&Fault>, wrote: bool) {
+        let mut lanes = self.lanes();
+        let lane = lanes.lane(id);
+        let Some(fault) = fault else {
+            if wrote {
+                lane.healthy();
+            }
+            return;
+        };
+        let failures = lane.unhealthy();
+        let pause = match fault.retry {
+            Retry::After(wait) => Some(wait),
+            Retry::Backoff | Retry::Slowly if failures >= 5 => {
+                Some(self.jitter(doubled(self.settings.backoff, failures - 5, Duration::from_secs(60))))
+            }
+            _ => None,
+        };
+        if let Some(pause) = pause {
+            lane.close_until(Instant::now() + pause.min(Duration::from_secs(3600)));
+        }
+        drop(lanes);
+        self.timers_changed();
+    }
+
+    /// When to try again.
+    fn retry_at(&self, fault: &Fault, attempts: u32, now: Timestamp) -> Option<Timestamp> {
+        let settings = &self.settings;
+        let wait = match fault.retry {
+            Retry::WhenChanged => return None,
+            Retry::After(wait) => wait + self.jitter(settings.backoff),
+            Retry::Backoff => self.jitter(doubled(settings.backoff, attempts, settings.backoff_cap)),
+            Retry::Slowly => {
+                let most = doubled(settings.slow_backoff, attempts, settings.slow_backoff_cap);
+                most / 2 + self.jitter(most / 2)
+            }
+        };
+        Some(now.plus(wait.max(Duration::from_millis(1))))
+    }
+
+    fn failure(&self, opened: &Opened, work: &Work, fault: &Fault) -> Failure {
+        let now = self.clock.now();
+        let mut failure = plan::failure(fault, now, work.version, opened.record.generation);
+        failure.retry_at = self.retry_at(fault, work.association.record.attempts, now);
+        failure
+    }
+
+    fn fingerprint(&self, opened: &Opened, desired: &Desired) -> [u8; 32] {
+        // EXPOSE: into a keyed digest.
+        let name = desired.name.as_str().as_bytes();
+        let parts = [opened.record.id.as_bytes().as_slice(), name, desired.value.expose()];
+        self.store.keys().digest("fingerprint", &parts)
+    }
+
+    /// Repeats of one write have one id; the association's birth and turn keep a value that comes
+    /// back to what it once was apart (decisions 26). The fingerprint already binds destination,
+    /// name and value.
+    fn write_id(&self, association: &Association, version: Version, fingerprint: &[u8; 32]) -> WriteId {
+        let parts = [
+            association.id.as_bytes().as_slice(),
+            &association.created.as_nanos().to_be_bytes(),
+            &association.turn.to_be_bytes(),
+            &version.0.to_be_bytes(),
+            fingerprint,
+        ];
+        WriteId(self.store.keys().digest("write", &parts))
+    }
+}
+
+/// What a name template sees of an association.
+pub(crate) fn values_of(association: &Association) -> Values<'_> {
+    Values {
+        destination_type: &association.destination.kind,
+        destination_name: association.destination.name.as_str(),
+        mount_path: association.mount.trim_end_matches('/'),
+        mount_accessor: association.accessor.as_str(),
+        secret_path: association.path.as_str(),
+        secret_key: "",
+    }
+}
+
+fn settle(association: &mut Association, outcome: Outcome, now: Timestamp) {
+    let same = match (&association.outcome, &outcome) {
+        (Outcome::Failed(a), Outcome::Failed(b)) | (Outcome::Unknown(a), Outcome::Unknown(b)) => {
+            (a.blame, &a.code) == (b.blame, &b.code)
+        }
+        (a, b) => a == b,
+    };
+    if !same {
+        association.outcome_at = now;
+    }
+    association.outcome = outcome;
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn doubled(base: Duration, times: u32, cap: Duration) -> Duration {
+    base.saturating_mul(2u32.saturating_pow(times.min(30))).min(cap)
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Whether a failure is one that the operator's action, not time, ends.
+pub(crate) fn waits_for_a_person(failure: &Failure) -> bool {
+    failure.blame == Blame::Client && failure.retry_at.is_none()
+}
