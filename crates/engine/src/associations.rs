@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    AssociationId, DestinationId, DestinationKey, MountAccessor, MountPath, RemoteName, SecretPath, SyncStatus,
-    Timestamp, Version,
+    AssociationId, DestinationId, DestinationKey, MountAccessor, MountPath, RemoteName, SecretPath,
+    SyncStatus, Timestamp, Version,
 };
 use store::{
     Keys, Node, StoreError, Stored,
@@ -43,7 +43,9 @@ pub enum AssociationError {
     #[error("purge in progress: destination {0} is being emptied and takes no changes until that has ended")]
     PurgeInProgress(DestinationKey),
     /// The secret is not there, or deleted.
-    #[error("secret {path} in mount {mount} does not exist or its current version is deleted; only a live secret can be associated")]
+    #[error(
+        "secret {path} in mount {mount} does not exist or its current version is deleted; only a live secret can be associated"
+    )]
     NoSecret {
         /// The mount.
         mount: String,
@@ -54,7 +56,9 @@ pub enum AssociationError {
     #[error("the secret could not be read: {0}")]
     Unreadable(String),
     /// Another secret already has the remote name.
-    #[error("remote name {name} at destination {destination} is already held by secret {holder}; use another name template or remove that association")]
+    #[error(
+        "remote name {name} at destination {destination} is already held by secret {holder}; use another name template or remove that association"
+    )]
     NameHeld {
         /// The name.
         name: RemoteName,
@@ -64,7 +68,9 @@ pub enum AssociationError {
         holder: String,
     },
     /// Too much work is waiting.
-    #[error("the sync queue holds its {0} pending operations at most; try again later or raise queue_capacity in sys/sync/config")]
+    #[error(
+        "the sync queue holds its {0} pending operations at most; try again later or raise queue_capacity in sys/sync/config"
+    )]
     QueueFull(u64),
     /// The store failed.
     #[error(transparent)]
@@ -112,7 +118,10 @@ impl Engine {
         let data = match state {
             SourceState::Present { data, .. } => data,
             SourceState::Absent | SourceState::MountGone => {
-                return Err(AssociationError::NoSecret { mount: source.mount.bare().to_owned(), path: source.path.clone() });
+                return Err(AssociationError::NoSecret {
+                    mount: source.mount.bare().to_owned(),
+                    path: source.path.clone(),
+                });
             }
             SourceState::Unknown { message } => return Err(AssociationError::Unreadable(message)),
         };
@@ -155,7 +164,8 @@ impl Engine {
         let mut transaction = inner.store.transaction();
         transaction.expect_present(&destination_key);
         transaction.expect(&key, known.as_ref().map(|known| known.revision));
-        let mut association = known.map_or_else(|| self.fresh_association(opened, source, node, now), |k| k.record);
+        let mut association =
+            known.map_or_else(|| self.fresh_association(opened, source, node, now), |k| k.record);
         // Set after remove: the wish to remove is withdrawn.
         association.removing = false;
         association.attempts = 0;
@@ -198,7 +208,13 @@ impl Engine {
         Ok(())
     }
 
-    fn fresh_association(&self, opened: &Opened, source: &SourceRef, node: Node, now: Timestamp) -> Association {
+    fn fresh_association(
+        &self,
+        opened: &Opened,
+        source: &SourceRef,
+        node: Node,
+        now: Timestamp,
+    ) -> Association {
         let destination = opened.record.key.clone();
         let parts = [destination.kind.as_bytes(), destination.name.as_str().as_bytes(), node.0.as_slice()];
         let digest = self.0.store.keys().digest("association", &parts);
@@ -246,7 +262,9 @@ impl Engine {
     ) -> Result<Vec<EntryView>, AssociationError> {
         let opened = self.changeable(key).await?;
         let id = opened.record.id;
-        let Some(node) = self.find_association(id, accessor, mount, path).await? else { return Ok(Vec::new()) };
+        let Some(node) = self.find_association(id, accessor, mount, path).await? else {
+            return Ok(Vec::new());
+        };
         let association_key = self.0.store.keys().association(id, node);
         let Some(before) = self.0.store.get(&association_key).await? else { return Ok(Vec::new()) };
         let done = self.0.lanes().lane(id).wait(node);
@@ -433,8 +451,7 @@ impl Engine {
     async fn changeable(&self, key: &DestinationKey) -> Result<std::sync::Arc<Opened>, AssociationError> {
         let missing = || AssociationError::NoDestination(key.clone());
         let record = self.0.store.get(&self.0.store.keys().destination(key)).await?.ok_or_else(missing)?;
-        let opened =
-            self.0.registry.get(&self.0.store, record.record.id, key).await?.ok_or_else(missing)?;
+        let opened = self.0.registry.get(&self.0.store, record.record.id, key).await?.ok_or_else(missing)?;
         match &opened.record.purge {
             Some(purge) if purge.error.is_none() => Err(AssociationError::PurgeInProgress(key.clone())),
             _ => Ok(opened),

@@ -215,7 +215,11 @@ impl Inner {
             let now = self.clock.now();
             let due: Vec<_> = {
                 let mut timers = self.timers();
-                let later = timers.split_off(&(now.plus(Duration::from_nanos(1)), DestinationId::from_bytes([0; 16]), Node([0; 16])));
+                let later = timers.split_off(&(
+                    now.plus(Duration::from_nanos(1)),
+                    DestinationId::from_bytes([0; 16]),
+                    Node([0; 16]),
+                ));
                 std::mem::replace(&mut *timers, later).into_iter().collect()
             };
             for (_, destination, source) in due {

@@ -29,7 +29,9 @@ pub enum DestinationError {
     #[error(transparent)]
     Field(#[from] FieldFault),
     /// A setting that says where secrets are cannot change while some are there.
-    #[error("{field}: cannot change while secrets are associated with this destination, since what was written would be orphaned; remove the associations or make another destination")]
+    #[error(
+        "{field}: cannot change while secrets are associated with this destination, since what was written would be orphaned; remove the associations or make another destination"
+    )]
     Immutable {
         /// The setting.
         field: String,
@@ -38,7 +40,9 @@ pub enum DestinationError {
     #[error("purge in progress: destination {0} is being emptied and takes no changes until that has ended")]
     PurgeInProgress(DestinationKey),
     /// Secrets are still associated.
-    #[error("destination {0} still manages associations; remove them first, or delete it with purge=true to remove what was written, or with force_delete=true to leave it behind")]
+    #[error(
+        "destination {0} still manages associations; remove them first, or delete it with purge=true to remove what was written, or with force_delete=true to leave it behind"
+    )]
     InUse(DestinationKey),
     /// Nothing is sent out now.
     #[error("syncing is disabled in sys/sync/config; enable it before purging a destination")]
@@ -107,10 +111,9 @@ impl Engine {
                 self.refuse_immutable(kind, &before.record, previous, &config).await?;
             }
             let record = Destination {
-                id: before.as_ref().map_or_else(
-                    || DestinationId::random(inner.entropy.as_ref()),
-                    |before| before.record.id,
-                ),
+                id: before
+                    .as_ref()
+                    .map_or_else(|| DestinationId::random(inner.entropy.as_ref()), |before| before.record.id),
                 key: key.clone(),
                 created: before.as_ref().map_or_else(|| inner.clock.now(), |before| before.record.created),
                 generation: before.as_ref().map_or(1, |before| before.record.generation + 1),
@@ -154,7 +157,10 @@ impl Engine {
     }
 
     /// One destination.
-    pub async fn destination(&self, key: &DestinationKey) -> Result<Option<DestinationView>, DestinationError> {
+    pub async fn destination(
+        &self,
+        key: &DestinationKey,
+    ) -> Result<Option<DestinationView>, DestinationError> {
         let kind = self.known_kind(key)?;
         let Some(stored) = self.0.store.get(&self.0.store.keys().destination(key)).await? else {
             return Ok(None);
@@ -176,10 +182,16 @@ impl Engine {
     }
 
     /// Removes a destination; removing what is not there succeeds.
-    pub async fn remove_destination(&self, key: &DestinationKey, how: Removal) -> Result<(), DestinationError> {
+    pub async fn remove_destination(
+        &self,
+        key: &DestinationKey,
+        how: Removal,
+    ) -> Result<(), DestinationError> {
         self.known_kind(key)?;
         let inner = &self.0;
-        let Some(stored) = inner.store.get(&inner.store.keys().destination(key)).await? else { return Ok(()) };
+        let Some(stored) = inner.store.get(&inner.store.keys().destination(key)).await? else {
+            return Ok(());
+        };
         let id = stored.record.id;
         match how {
             Removal::Plain if inner.has_associations(id).await? => Err(DestinationError::InUse(key.clone())),
@@ -210,7 +222,11 @@ impl Engine {
         }
     }
 
-    async fn drop_destination(&self, key: &DestinationKey, id: DestinationId) -> Result<(), DestinationError> {
+    async fn drop_destination(
+        &self,
+        key: &DestinationKey,
+        id: DestinationId,
+    ) -> Result<(), DestinationError> {
         self.0.drop_destination(key, id).await.map_err(Into::into)
     }
 
@@ -265,7 +281,11 @@ impl Engine {
 
     async fn nodes_of(&self, id: DestinationId) -> Result<Vec<Node>, StoreError> {
         let all = self.0.store.scan_all(&self.0.store.keys().associations_of(id)).await?;
-        Ok(all.iter().filter_map(|(key, _)| Keys::parts_of_association(key.as_bytes())).map(|(_, n)| n).collect())
+        Ok(all
+            .iter()
+            .filter_map(|(key, _)| Keys::parts_of_association(key.as_bytes()))
+            .map(|(_, n)| n)
+            .collect())
     }
 
     fn known_kind(&self, key: &DestinationKey) -> Result<&'static dyn Kind, DestinationError> {
@@ -275,7 +295,13 @@ impl Engine {
         })
     }
 
-    fn view(&self, kind: &dyn Kind, record: &Destination, config: &Config, options: &Options) -> DestinationView {
+    fn view(
+        &self,
+        kind: &dyn Kind,
+        record: &Destination,
+        config: &Config,
+        options: &Options,
+    ) -> DestinationView {
         DestinationView {
             key: record.key.clone(),
             settings: config.shown(kind),
@@ -318,7 +344,11 @@ impl Inner {
         Ok(self.store.scan_all(&self.store.keys().associations_of(id)).await?.len())
     }
 
-    pub(crate) async fn drop_destination(&self, key: &DestinationKey, id: DestinationId) -> Result<(), StoreError> {
+    pub(crate) async fn drop_destination(
+        &self,
+        key: &DestinationKey,
+        id: DestinationId,
+    ) -> Result<(), StoreError> {
         let mut transaction = self.store.transaction();
         transaction.delete(&self.store.keys().destination(key));
         transaction.commit().await?;
@@ -328,14 +358,20 @@ impl Inner {
     }
 
     /// After an association of a destination that is being purged is gone, or would not go.
-    pub(crate) async fn after_removal(self: &Arc<Self>, opened: &Opened, failed: Option<String>) -> Result<(), StoreError> {
+    pub(crate) async fn after_removal(
+        self: &Arc<Self>,
+        opened: &Opened,
+        failed: Option<String>,
+    ) -> Result<(), StoreError> {
         let key = &opened.record.key;
         let Some(stored) = self.store.get(&self.store.keys().destination(key)).await? else { return Ok(()) };
         if stored.record.id != opened.record.id || stored.record.purge.is_none() {
             return Ok(());
         }
         if let Some(code) = failed {
-            let error = format!("an association could not be removed: {code}; see the associations of this destination");
+            let error = format!(
+                "an association could not be removed: {code}; see the associations of this destination"
+            );
             self.edit_destination(key, |record| {
                 if let Some(purge) = &mut record.purge {
                     purge.error = Some(error.clone());

@@ -83,14 +83,16 @@ async fn wants_a_look(
 ) -> bool {
     let association = &stored.record;
     if association.removing {
-        return association.entries.iter().all(|entry| {
-            entry.failure.as_ref().is_none_or(|failure| failure.retry_at.is_some())
-        });
+        return association
+            .entries
+            .iter()
+            .all(|entry| entry.failure.as_ref().is_none_or(|failure| failure.retry_at.is_some()));
     }
     if association.generation < destination.generation || association.outcome == Outcome::New {
         return true;
     }
-    let held = |generation: u64, retry_at: Option<_>| retry_at.is_none() && generation >= destination.generation;
+    let held =
+        |generation: u64, retry_at: Option<_>| retry_at.is_none() && generation >= destination.generation;
     if let Outcome::Failed(failure) | Outcome::Unknown(failure) = &association.outcome
         && held(failure.generation, failure.retry_at)
     {

@@ -234,7 +234,11 @@ impl Inner {
     }
 
     /// What should be there; `None` when nothing may be done, with the reason in `work.whole`.
-    async fn wanted(self: &Arc<Self>, opened: &Opened, work: &mut Work) -> Result<Option<Wanted>, StoreError> {
+    async fn wanted(
+        self: &Arc<Self>,
+        opened: &Opened,
+        work: &mut Work,
+    ) -> Result<Option<Wanted>, StoreError> {
         if work.gone {
             return Ok(Some(Wanted::Nothing));
         }
@@ -299,7 +303,9 @@ impl Inner {
             }
             let mut next = work.association.record.clone();
             next.entries.extend(claimed);
-            transaction.expect(&association_key, Some(work.association.revision)).put(&association_key, &next);
+            transaction
+                .expect(&association_key, Some(work.association.revision))
+                .put(&association_key, &next);
             match transaction.commit().await {
                 Ok(revision) => {
                     work.association = Stored { record: next, revision };
@@ -346,8 +352,11 @@ impl Inner {
                 }
                 held => transaction.expect(&key, held.map(|claim| claim.revision)),
             };
-            let claim =
-                NameClaim { source: work.source, sub_key: desired.sub_key.clone(), name: desired.name.clone() };
+            let claim = NameClaim {
+                source: work.source,
+                sub_key: desired.sub_key.clone(),
+                name: desired.name.clone(),
+            };
             transaction.put(&key, &claim);
             claimed.push(plan::unwritten(desired, opened.options.granularity, self.clock.now()));
         }
@@ -355,7 +364,11 @@ impl Inner {
     }
 
     /// Whether this removal must wait for a person (decisions 8).
-    async fn hold_mass_delete(self: &Arc<Self>, opened: &Opened, work: &mut Work) -> Result<bool, StoreError> {
+    async fn hold_mass_delete(
+        self: &Arc<Self>,
+        opened: &Opened,
+        work: &mut Work,
+    ) -> Result<bool, StoreError> {
         let settings = &self.settings;
         let written = work.association.record.entries.iter().any(|entry| entry.fingerprint.is_some());
         if settings.mass_delete_percent == 0 || !written {
@@ -424,7 +437,9 @@ impl Inner {
                         failure.retry_at = self.retry_at(&fault, next.attempts, now);
                         due = earlier(due, failure.retry_at);
                         failed = Some(failure.code.clone());
-                        if entry.failure.as_ref().map(|f| (f.blame, &f.code)) != Some((failure.blame, &failure.code)) {
+                        if entry.failure.as_ref().map(|f| (f.blame, &f.code))
+                            != Some((failure.blame, &failure.code))
+                        {
                             entry.changed = now;
                         }
                         entry.failure = Some(failure);
@@ -457,7 +472,8 @@ impl Inner {
             return Ok(After::Done);
         }
         let removing = next.removing;
-        let after = self.commit_outcome(opened, source, row, association.revision, next, due, given_up).await?;
+        let after =
+            self.commit_outcome(opened, source, row, association.revision, next, due, given_up).await?;
         if removing && due.is_none() {
             self.after_removal(opened, failed).await?;
         }
@@ -500,7 +516,8 @@ impl Inner {
             let mut transaction = self.store.transaction();
             transaction.expect(&association_key, Some(read_at)).put(&association_key, &next);
             for entry in &given_up {
-                if !next.entries.iter().any(|kept| kept.name == entry.name) && !entry.name.as_str().is_empty() {
+                if !next.entries.iter().any(|kept| kept.name == entry.name) && !entry.name.as_str().is_empty()
+                {
                     transaction.delete(&keys.name_claim(id, &names.identity(&entry.name)));
                 }
             }
@@ -539,11 +556,14 @@ impl Inner {
             let association = self.store.get(&association_key).await?;
             let links = self.store.get(&links_key).await?;
             let mut transaction = self.store.transaction();
-            transaction.expect(&association_key, association.as_ref().map(|a| a.revision)).delete(&association_key);
+            transaction
+                .expect(&association_key, association.as_ref().map(|a| a.revision))
+                .delete(&association_key);
             transaction.delete(&keys.outbox(id, source));
             transaction.expect(&links_key, links.as_ref().map(|links| links.revision));
             if let Some(links) = links {
-                let rest: Vec<_> = links.record.destinations.into_iter().filter(|other| *other != id).collect();
+                let rest: Vec<_> =
+                    links.record.destinations.into_iter().filter(|other| *other != id).collect();
                 if rest.is_empty() {
                     transaction.delete(&links_key);
                 } else {
@@ -569,7 +589,9 @@ impl Inner {
         association: Option<&Stored<Association>>,
     ) -> Result<Vec<(RecordKey<NameClaim>, Revision)>, StoreError> {
         let Some(association) = association else { return Ok(Vec::new()) };
-        let Some(kind) = self.registry.kind(&association.record.destination.kind) else { return Ok(Vec::new()) };
+        let Some(kind) = self.registry.kind(&association.record.destination.kind) else {
+            return Ok(Vec::new());
+        };
         let names = &kind.abilities().names;
         let mut found = HashMap::new();
         for entry in association.record.entries.iter().filter(|entry| !entry.name.as_str().is_empty()) {
