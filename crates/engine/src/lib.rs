@@ -25,6 +25,11 @@ mod sweep;
 pub mod template;
 mod worker;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use associations::{AssociationError, EntryView, SourceRef};
 pub use engine::{Engine, Parts, Settings};
 pub use kv_source::KvSource;

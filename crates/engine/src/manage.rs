@@ -6,7 +6,7 @@ use destinations::{Config, FieldFault, Kind, Mode};
 use model::{DestinationId, DestinationKey, SecretBytes, Timestamp, json::SecretJson};
 use store::{
     Keys, Node, StoreError,
-    records::{Cause, Destination, Outbox, Outcome, Purge, SyncConfig},
+    records::{Cause, Destination, Outbox, Purge, SyncConfig},
 };
 
 use crate::{Engine, engine::Inner, options::Options, registry::Opened};
@@ -390,9 +390,4 @@ fn config_of(record: &Destination) -> Result<Config, StoreError> {
         tag: <Destination as store::Record>::TAG,
         what: "its settings do not parse",
     })
-}
-
-/// Whether the latest look failed as a whole.
-pub(crate) fn failed(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Failed(_) | Outcome::Unknown(_))
 }

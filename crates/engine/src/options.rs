@@ -1,3 +1,5 @@
+//! How the engine treats one destination.
+
 use std::collections::BTreeMap;
 
 use destinations::{Config, FieldFault, Kind};

@@ -146,7 +146,7 @@ impl Template {
         let (nodes, end) = parser.nodes()?;
         match end {
             End::Text => Ok(Self { nodes, variables: parser.seen }),
-            End::Else(at) | End::ElseIf(at) | End::End(at) => {
+            End::Else(at) | End::ElseIf(at) | End::Closed(at) => {
                 Err(TemplateError { at, problem: "there is no open if here".into() })
             }
         }
@@ -227,7 +227,7 @@ enum End {
     Text,
     Else(usize),
     ElseIf(usize),
-    End(usize),
+    Closed(usize),
 }
 
 /// Deepest nesting of `if`.
@@ -305,7 +305,7 @@ impl<'a> Parser<'a> {
                 "end" => {
                     self.close()?;
                     self.variables.truncate(in_scope);
-                    return Ok((nodes, End::End(action)));
+                    return Ok((nodes, End::Closed(action)));
                 }
                 "else" => {
                     self.skip_space();
@@ -352,7 +352,7 @@ impl<'a> Parser<'a> {
                 None => otherwise = body,
             }
             match end {
-                End::End(_) => break,
+                End::Closed(_) => break,
                 End::ElseIf(_) if !closes_else => condition = Some(self.condition()?),
                 End::Else(_) if !closes_else => {}
                 End::Else(at) | End::ElseIf(at) => {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use destinations::{Fault, Mark, Retry, WriteId};
-use model::{Blame, DestinationId, Timestamp, Version};
+use model::{DestinationId, Timestamp, Version};
 use store::{
     Node, RecordKey, Revision, StoreError, Stored, Transaction,
     records::{Association, Cause, Failure, LedgerEntry, Links, NameClaim, Outbox, Outcome},
@@ -465,7 +465,7 @@ impl Inner {
             next.attempts = 0;
             next.turn += 1;
         }
-        self.report(opened, &next, failed.as_deref(), version);
+        report(opened, &next, failed.as_deref(), version);
         if next.removing && next.entries.is_empty() && failed.is_none() {
             self.forget_association(id, source).await?;
             self.after_removal(opened, None).await?;
@@ -478,19 +478,6 @@ impl Inner {
             self.after_removal(opened, failed).await?;
         }
         Ok(after)
-    }
-
-    /// One line per failure, where it is handled.
-    fn report(&self, opened: &Opened, association: &Association, failed: Option<&str>, version: Version) {
-        match failed {
-            Some(code) => tracing::warn!(
-                destination = %opened.record.key, association = %association.id, version = version.0,
-                attempts = association.attempts, error_code = code, "a sync failed"
-            ),
-            None => tracing::debug!(
-                destination = %opened.record.key, association = %association.id, version = version.0, "in sync"
-            ),
-        }
     }
 
     /// Writes the association and deletes or puts off its row, unless something new was asked for
@@ -712,7 +699,15 @@ fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Whether a failure is one that the operator's action, not time, ends.
-pub(crate) fn waits_for_a_person(failure: &Failure) -> bool {
-    failure.blame == Blame::Client && failure.retry_at.is_none()
+/// One line per failure, where it is handled.
+fn report(opened: &Opened, association: &Association, failed: Option<&str>, version: Version) {
+    match failed {
+        Some(code) => tracing::warn!(
+            destination = %opened.record.key, association = %association.id, version = version.0,
+            attempts = association.attempts, error_code = code, "a sync failed"
+        ),
+        None => tracing::debug!(
+            destination = %opened.record.key, association = %association.id, version = version.0, "in sync"
+        ),
+    }
 }

@@ -1,0 +1,358 @@
+//! A scripted destination and a scripted source for this crate's tests.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use destinations::{
+    Abilities, Case, Config, Destination, Expect, Fault, Field, FieldFault, Kind, Mark, Mode, NameRule, Net,
+    Present, Put, PutOutcome, Receipt, Remote, Remove, Shape,
+};
+use model::{
+    Clock, DestinationKey, DestinationName, Granularity, MountAccessor, MountPath, RemoteName, SecretBytes,
+    SecretPath, SeededEntropy, SyncStatus, Timestamp, Version, json::SecretJson,
+};
+use store::{
+    Memory, RootKey, Store,
+    records::{Cause, Outbox},
+};
+use tokio::time::Instant;
+
+use crate::{
+    Engine, EntryView, Parts, Settings, SourceRef,
+    source::{Source, SourceState, SourceVersion},
+};
+
+/// What is at the scripted destination.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) value: String,
+    pub(crate) mark: Option<Mark>,
+    pub(crate) vaults: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Remotes {
+    pub(crate) held: Mutex<BTreeMap<String, Held>>,
+    pub(crate) calls: Mutex<Vec<String>>,
+    /// Faults of the coming writes and removals, in order; `None` lets one through.
+    pub(crate) script: Mutex<VecDeque<Option<Fault>>>,
+    pub(crate) latency: Mutex<Duration>,
+    /// The next write takes effect and its answer is lost.
+    pub(crate) lose_answer: Mutex<bool>,
+}
+
+pub(crate) struct TestKind {
+    pub(crate) remotes: Arc<Remotes>,
+}
+
+static ABILITIES: Abilities = Abilities {
+    granularity: Granularity::SecretPath,
+    path_template: "{{ .MountAccessor }}/{{ .SecretPath }}",
+    key_template: "{{ .MountAccessor }}/{{ .SecretPath }}/{{ .SecretKey }}",
+    names: NameRule {
+        allows: |c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_'),
+        allowed: "letters, digits, / and _",
+        replacement: '_',
+        max_len: 64,
+        case: Case::Sensitive,
+        also: |_| None,
+    },
+    max_value_bytes: 100,
+    empty_values: false,
+    marks: true,
+    create_notices: true,
+    custom_tags: None,
+    binary: false,
+    batch: 1,
+};
+
+impl TestKind {
+    /// Tests keep kinds for ever, as programs do.
+    pub(crate) fn leak() -> &'static Self {
+        Box::leak(Box::new(Self { remotes: Arc::default() }))
+    }
+}
+
+impl Kind for TestKind {
+    fn slug(&self) -> &'static str {
+        "test"
+    }
+    fn title(&self) -> &'static str {
+        "Test"
+    }
+    fn fields(&self) -> &'static [Field] {
+        const FIELDS: &[Field] = &[Field::new("where", Shape::Text, "Where.").immutable()];
+        FIELDS
+    }
+    fn abilities(&self) -> &'static Abilities {
+        &ABILITIES
+    }
+    fn open(&self, _: &Config, _: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
+        Ok(Arc::new(TestDestination(Arc::clone(&self.remotes))))
+    }
+}
+
+struct TestDestination(Arc<Remotes>);
+
+impl TestDestination {
+    async fn call(&self, what: &str, name: &RemoteName) -> Result<(), Fault> {
+        self.0.calls.lock().unwrap().push(format!("{what} {name}"));
+        let latency = *self.0.latency.lock().unwrap();
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        self.0.script.lock().unwrap().pop_front().flatten().map_or(Ok(()), Err)
+    }
+}
+
+fn present(held: &Held) -> Present {
+    Present { mark: held.mark.clone(), vaults: held.vaults, ..Present::default() }
+}
+
+#[async_trait]
+impl Destination for TestDestination {
+    async fn look(&self, name: &RemoteName) -> Result<Remote, Fault> {
+        self.call("look", name).await?;
+        Ok(self
+            .0
+            .held
+            .lock()
+            .unwrap()
+            .get(name.as_str())
+            .map_or(Remote::Absent, |held| Remote::Present(present(held))))
+    }
+
+    async fn put(&self, put: &Put<'_>) -> Result<PutOutcome, Fault> {
+        self.call("put", put.name).await?;
+        let mut all = self.0.held.lock().unwrap();
+        if let Some(held) = all.get(put.name.as_str())
+            && put.expect == Expect::Absent
+            && !held.mark.as_ref().is_some_and(|mark| mark.same_owner(put.mark))
+        {
+            return Ok(PutOutcome::Taken(present(held)));
+        }
+        let held = Held {
+            value: put.value.expose_text().unwrap().to_owned(),
+            mark: Some(put.mark.clone()),
+            vaults: false,
+        };
+        all.insert(put.name.as_str().to_owned(), held);
+        if std::mem::take(&mut *self.0.lose_answer.lock().unwrap()) {
+            return Err(Fault::external("timeout", "no answer").ambiguous());
+        }
+        Ok(PutOutcome::Written(Receipt::default()))
+    }
+
+    async fn remove(&self, remove: &Remove<'_>) -> Result<(), Fault> {
+        self.call("remove", remove.name).await?;
+        let mut all = self.0.held.lock().unwrap();
+        let Some(held) = all.get(remove.name.as_str()) else { return Ok(()) };
+        if let Some(owner) = remove.owner
+            && !held.mark.as_ref().is_some_and(|mark| mark.same_owner(owner))
+        {
+            return Err(Fault::client("ownership_lost", "not ours"));
+        }
+        all.remove(remove.name.as_str());
+        Ok(())
+    }
+}
+
+/// A source whose every answer is written by the test.
+#[derive(Default)]
+pub(crate) struct TestSource {
+    secrets: Mutex<BTreeMap<String, (u64, Option<String>)>>,
+    pub(crate) mount_gone: Mutex<bool>,
+    pub(crate) unreadable: Mutex<bool>,
+    pub(crate) expires: Mutex<Option<Timestamp>>,
+}
+
+#[async_trait]
+impl Source for TestSource {
+    async fn read(&self, _: &MountAccessor, path: &SecretPath, _: bool) -> SourceState {
+        if *self.unreadable.lock().unwrap() {
+            return SourceState::Unknown { message: "disk on fire".into() };
+        }
+        if *self.mount_gone.lock().unwrap() {
+            return SourceState::MountGone;
+        }
+        match self.secrets.lock().unwrap().get(path.as_str()) {
+            Some((version, Some(data))) => SourceState::Present {
+                version: Version(*version),
+                data: SecretBytes::from(data.as_str()),
+                expires: *self.expires.lock().unwrap(),
+            },
+            _ => SourceState::Absent,
+        }
+    }
+
+    async fn version(&self, mount: &MountAccessor, path: &SecretPath, previous: bool) -> SourceVersion {
+        match self.read(mount, path, previous).await {
+            SourceState::Present { version, .. } => SourceVersion::Live(version),
+            SourceState::Absent => SourceVersion::Absent,
+            _ => SourceVersion::Unknown,
+        }
+    }
+}
+
+/// Wall-clock time that follows tokio's, so that a paused test moves both.
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(1_700_000_000).plus(self.0.elapsed())
+    }
+}
+
+/// An engine over a memory store with one destination kind `test` and one source mount.
+pub(crate) struct Bench {
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    pub(crate) source: Arc<TestSource>,
+    pub(crate) remotes: Arc<Remotes>,
+    parts: Box<dyn Fn() -> Parts + Send>,
+}
+
+pub(crate) fn accessor() -> MountAccessor {
+    MountAccessor::parse("kv_00000001").unwrap()
+}
+
+pub(crate) fn secret(path: &str) -> SourceRef {
+    SourceRef {
+        accessor: accessor(),
+        mount: MountPath::parse("secret").unwrap(),
+        path: SecretPath::parse(path).unwrap(),
+    }
+}
+
+pub(crate) fn destination(name: &str) -> DestinationKey {
+    DestinationKey { kind: "test".into(), name: DestinationName::parse(name).unwrap() }
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock(Instant::now()));
+        let entropy: Arc<SeededEntropy> = Arc::new(SeededEntropy::new(1));
+        let root = RootKey::random(entropy.as_ref());
+        let store =
+            Store::init(Arc::new(Memory::new()), &root, clock.as_ref(), entropy.clone()).await.unwrap();
+        let kind = TestKind::leak();
+        let source = Arc::new(TestSource::default());
+        let parts = {
+            let (store, source, clock) = (store.clone(), Arc::clone(&source), Arc::clone(&clock));
+            move || Parts {
+                store: store.clone(),
+                source: source.clone(),
+                kinds: vec![kind],
+                net: Arc::new(Net {}),
+                clock: Arc::clone(&clock),
+                entropy: entropy.clone(),
+                settings: settings.clone(),
+            }
+        };
+        let engine = Engine::new(parts());
+        engine.start().await.unwrap();
+        Self { engine, store, source, remotes: Arc::clone(&kind.remotes), parts: Box::new(parts) }
+    }
+
+    /// The process ends without a goodbye and comes back.
+    pub(crate) async fn restart(&mut self) {
+        self.engine.stop(Duration::ZERO).await;
+        self.engine = Engine::new((self.parts)());
+        self.engine.start().await.unwrap();
+    }
+
+    pub(crate) async fn configure(&self, name: &str, settings: &str) {
+        let body = SecretJson::parse(settings.as_bytes()).unwrap();
+        self.engine.write_destination(&destination(name), &body, Mode::Replace).await.unwrap();
+    }
+
+    /// Writes or deletes a secret at the source, with its outbox rows, as the KV engine does.
+    pub(crate) async fn write(&self, path: &str, data: Option<&str>) {
+        let reference = secret(path);
+        {
+            let mut secrets = self.source.secrets.lock().unwrap();
+            let entry = secrets.entry(path.to_owned()).or_default();
+            if data.is_some() {
+                entry.0 += 1;
+            }
+            entry.1 = data.map(ToOwned::to_owned);
+        }
+        let node = self.engine.node(&reference.accessor, &reference.path);
+        let links = self.store.get(&self.store.keys().links(node)).await.unwrap();
+        for id in links.map(|links| links.record.destinations).unwrap_or_default() {
+            let mut transaction = self.store.transaction();
+            let row = Outbox { at: self.engine.0.clock.now(), due: None, cause: Cause::Source };
+            transaction.put(&self.store.keys().outbox(id, node), &row);
+            transaction.commit().await.unwrap();
+            self.engine.pending(id, node);
+        }
+    }
+
+    pub(crate) async fn set(&self, name: &str, path: &str) -> Vec<EntryView> {
+        self.engine.set_association(&destination(name), &secret(path)).await.unwrap()
+    }
+
+    pub(crate) async fn remove(&self, name: &str, path: &str) -> Vec<EntryView> {
+        let source = secret(path);
+        self.engine
+            .remove_association(&destination(name), Some(&source.accessor), "secret", &source.path)
+            .await
+            .unwrap()
+    }
+
+    /// Waits (in paused time) until nothing is waiting or running.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..10_000 {
+            if self.engine.0.lanes().len() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("work does not end");
+    }
+
+    pub(crate) async fn views(&self, name: &str) -> Vec<EntryView> {
+        self.engine.associations(&destination(name)).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn status(&self, name: &str) -> Vec<SyncStatus> {
+        self.views(name).await.iter().map(|view| view.status).collect()
+    }
+
+    pub(crate) fn held(&self) -> Vec<(String, String)> {
+        let held = self.remotes.held.lock().unwrap();
+        held.iter().map(|(name, held)| (name.clone(), held.value.clone())).collect()
+    }
+
+    pub(crate) fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut *self.remotes.calls.lock().unwrap())
+    }
+
+    pub(crate) fn script(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.remotes.script.lock().unwrap().extend(faults);
+    }
+}
+
+impl TestSource {
+    /// The secret is gone and nobody is told.
+    pub(crate) fn forget(&self, path: &str) {
+        if let Some(entry) = self.secrets.lock().unwrap().get_mut(path) {
+            entry.1 = None;
+        }
+    }
+
+    /// A new version that nobody is told of.
+    pub(crate) fn change_silently(&self, path: &str, data: &str) {
+        let mut secrets = self.secrets.lock().unwrap();
+        let entry = secrets.entry(path.to_owned()).or_default();
+        *entry = (entry.0 + 1, Some(data.to_owned()));
+    }
+}
