@@ -125,10 +125,10 @@ fn entry_step(desired: Desired, known: Option<LedgerEntry>, version: Version, co
             return Step::Keep(entry);
         }
     }
-    let look = match written {
-        true => context.refresh || context.always_look || (entry.unsure && !context.abilities.create_notices),
-        false => !context.abilities.create_notices,
-    };
+    // A write that notices what is there needs no look before a first write.
+    let notices = context.abilities.create_notices;
+    let look =
+        if written { context.refresh || context.always_look || (entry.unsure && !notices) } else { !notices };
     let tags_gone = settings_changed
         .then(|| entry.tags.iter().filter(|tag| !context.tags.contains(tag)).cloned().collect());
     Step::Put(Box::new(PutStep { desired, fingerprint, entry, look, value_changed, tags_gone }))

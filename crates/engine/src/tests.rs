@@ -14,8 +14,8 @@ fn pair(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-fn down() -> Option<Fault> {
-    Some(Fault::external("unavailable", "the service is down").status(503))
+fn down() -> Fault {
+    Fault::external("unavailable", "the service is down").status(503)
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +107,7 @@ async fn an_outage_is_told_waited_out_and_mended_and_harms_nobody_else() {
     let bench = Bench::new().await;
     bench.configure("one", "{}").await;
     bench.write("app/db", Some(r#"{"a":"1"}"#)).await;
-    bench.script((0..6).map(|_| down()));
+    bench.script((0..6).map(|_| Some(down())));
     let views = bench.set("one", "app/db").await;
     let failure = views[0].failure.clone().unwrap();
     assert_eq!((views[0].status, failure.code.as_str()), (ExternalServiceError, "unavailable"));
