@@ -11,7 +11,7 @@ mod config;
 mod destination;
 mod fault;
 mod kind;
-mod net;
+pub mod net;
 
 pub use config::{COMMON_FIELDS, Config, CorruptConfig, ENDPOINT, FieldValue, MASK, Mode, fields_of};
 pub use destination::{
@@ -19,7 +19,7 @@ pub use destination::{
 };
 pub use fault::{Fault, Retry};
 pub use kind::{Abilities, Case, Field, FieldFault, Kind, NameRule, Shape, TagRule};
-pub use net::Net;
+pub use net::{Net, NetSettings};
 
 /// Every kind there is, in the order of their slugs.
 pub fn kinds() -> &'static [&'static dyn Kind] {

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use destinations::{
     Abilities, Case, Config, Destination, Expect, Fault, Field, FieldFault, Kind, Mark, Mode, NameRule, Net,
-    Present, Put, PutOutcome, Receipt, Remote, Remove, Shape,
+    NetSettings, Present, Put, PutOutcome, Receipt, Remote, Remove, Shape, net::Snapshot,
 };
 use model::{
     Clock, DestinationKey, DestinationName, Granularity, MountAccessor, MountPath, RemoteName, SecretBytes,
@@ -251,7 +251,13 @@ impl Bench {
                 store: store.clone(),
                 source: source.clone(),
                 kinds: vec![kind],
-                net: Arc::new(Net {}),
+                net: Net::new(
+                    NetSettings { system_roots: false, ..NetSettings::default() },
+                    Arc::new(Snapshot::default()),
+                    Arc::clone(&clock),
+                    entropy.clone(),
+                )
+                .unwrap(),
                 clock: Arc::clone(&clock),
                 entropy: entropy.clone(),
                 settings: settings.clone(),
