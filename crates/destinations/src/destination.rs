@@ -107,9 +107,8 @@ pub enum Encoding {
 pub enum Expect<'a> {
     /// We never wrote it. If anything is there that does not bear this mark's owner, nothing is
     /// written and the answer is [`PutOutcome::Taken`]. (What bears our owner is our own earlier
-    /// write whose answer was lost: it is written over.) Where the credentials do not allow looking
-    /// at what is there, nothing is written and the fault's code is `cannot_look`; the caller may
-    /// then choose [`Expect::Anything`].
+    /// write whose answer was lost: it is written over.) What is there and cannot be looked at is
+    /// [`Present::unreadable`].
     Absent,
     /// We wrote it, and the service called it this (an ARN, an id) where it gives such a handle.
     /// The handle is used to address it, so that an entry deleted and made again by a stranger is

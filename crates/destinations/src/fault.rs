@@ -59,6 +59,21 @@ impl Fault {
         Self { blame: Blame::Internal, retry: Retry::Backoff, ..Self::client(code, message) }
     }
 
+    /// The value is larger than the destination takes. `value_too_large`.
+    pub fn too_large(bytes: usize, limit: usize) -> Self {
+        let message = format!("the value has {bytes} bytes; the destination takes at most {limit}");
+        Self::client("value_too_large", message)
+    }
+
+    /// An entry that was to be removed does not bear the owner's mark. `ownership_lost`.
+    pub fn ownership_lost() -> Self {
+        Self::client(
+            "ownership_lost",
+            "the entry no longer bears this association's mark, so it is left alone; remove it at the \
+             destination by hand if it is not needed",
+        )
+    }
+
     /// With the status of the answer.
     #[must_use]
     pub fn status(mut self, status: u16) -> Self {

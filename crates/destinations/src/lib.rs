@@ -10,6 +10,8 @@
 mod config;
 mod destination;
 mod fault;
+mod file;
+pub mod in_mem;
 mod kind;
 pub mod net;
 
@@ -23,5 +25,7 @@ pub use net::{Net, NetSettings};
 
 /// Every kind there is, in the order of their slugs.
 pub fn kinds() -> &'static [&'static dyn Kind] {
-    &[]
+    static IN_MEM: in_mem::InMem = in_mem::InMem::new();
+    static KINDS: [&dyn Kind; 2] = [&file::FileKind, &IN_MEM];
+    &KINDS
 }
