@@ -1,36 +1,11 @@
 //! The environment, read here and nowhere else.
 
-/// Where variables come from.
-pub(crate) trait Environment: Send + Sync {
-    /// The variable's text. One that is empty or not UTF-8 counts as not set.
-    fn var(&self, name: &str) -> Option<String>;
-}
+use destinations::net::Snapshot;
 
-/// The process's own environment.
-pub(crate) struct Process;
-
-impl Environment for Process {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    fn var(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|text| !text.is_empty())
-    }
-}
-
-/// A fixed set, for tests.
-#[cfg(test)]
-#[derive(Default)]
-pub(crate) struct Fixed(std::collections::BTreeMap<String, String>);
-
-#[cfg(test)]
-impl Fixed {
-    pub(crate) fn new(vars: &[(&str, &str)]) -> Self {
-        Self(vars.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
-    }
-}
-
-#[cfg(test)]
-impl Environment for Fixed {
-    fn var(&self, name: &str) -> Option<String> {
-        self.0.get(name).cloned()
-    }
+/// The process's variables and home as they are at the start. What is not UTF-8 is left out.
+pub(crate) fn snapshot() -> Snapshot {
+    let vars = std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+        .collect();
+    Snapshot { vars, home: std::env::home_dir() }
 }

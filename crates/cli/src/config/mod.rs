@@ -13,12 +13,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use destinations::net::Environment;
 pub(crate) use keys::KEYS;
 use keys::Takes;
 pub(crate) use sections::{Config, Listener, Log, LogFormat, LogLevel};
 pub(crate) use value::Address;
-
-use crate::env::Environment;
 
 /// A configuration that cannot be used. Its text is meant for the operator as it is.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +84,9 @@ impl Config {
         }
         for (name, span) in [
             ("listener.max_request_duration", self.listener.max_request_duration),
+            ("listener.shutdown_deadline", self.listener.shutdown_deadline),
+            ("sync.connect_timeout", self.sync.connect_timeout),
+            ("sync.call_timeout", self.sync.call_timeout),
             ("sync.sweep_interval", self.sync.sweep_interval),
             ("sync.mass_delete_window", self.sync.mass_delete_window),
         ] {
@@ -168,11 +170,17 @@ fn without_values(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use destinations::net::Snapshot;
+
     use super::*;
-    use crate::env::Fixed;
+
+    fn vars(vars: &[(&str, &str)]) -> Snapshot {
+        let vars = vars.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        Snapshot { vars, home: None }
+    }
 
     fn fault(text: &str) -> String {
-        Config::parse("k.toml", text, &Fixed::default())
+        Config::parse("k.toml", text, &Snapshot::default())
             .and_then(|config| config.check())
             .expect_err("a fault was expected")
             .to_string()
@@ -180,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_the_defaults() {
-        let config = Config::parse("k.toml", "", &Fixed::default()).unwrap();
+        let config = Config::parse("k.toml", "", &Snapshot::default()).unwrap();
         assert_eq!(config.listener.address.0.to_string(), "127.0.0.1:8200");
         assert!(!config.sync.allow_private_networks);
         assert!(config.check().is_ok());
@@ -247,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_variable_overrides_its_key_and_its_faults_name_it() {
-        let env = Fixed::new(&[
+        let env = vars(&[
             ("KEYFERRY_LISTENER_ADDRESS", "[::1]:9000"),
             ("KEYFERRY_SYNC_REQUIRE_ACTIVATION", "true"),
             ("KEYFERRY_SYNC_CONCURRENCY", "3"),
@@ -278,7 +286,7 @@ mod tests {
                 "KEYFERRY_LOG_LEVEL: want one of `error`, `warn`, `info`, `debug`",
             ),
         ] {
-            let fault = Config::parse("", "", &Fixed::new(&[(name, given)])).err().unwrap().to_string();
+            let fault = Config::parse("", "", &vars(&[(name, given)])).err().unwrap().to_string();
             assert_eq!(fault, message);
         }
     }

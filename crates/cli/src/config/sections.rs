@@ -36,6 +36,8 @@ pub(crate) struct Listener {
     pub(crate) max_json_depth: Whole<1, 10_000>,
     pub(crate) max_json_string_length: Whole<1024, 1_073_741_824>,
     pub(crate) max_json_members: Whole<1, 1_000_000>,
+    pub(crate) max_connections: Whole<1, 1_000_000>,
+    pub(crate) shutdown_deadline: Span,
 }
 
 impl Default for Listener {
@@ -49,6 +51,8 @@ impl Default for Listener {
             max_json_depth: Whole(500),
             max_json_string_length: Whole(1 << 20),
             max_json_members: Whole(10_000),
+            max_connections: Whole(10_000),
+            shutdown_deadline: Span::secs(30),
         }
     }
 }
@@ -61,7 +65,9 @@ pub(crate) struct Sync {
     pub(crate) require_activation: bool,
     pub(crate) allow_private_networks: bool,
     pub(crate) concurrency: Whole<1, 1024>,
-    pub(crate) concurrency_per_destination: Whole<1, 1024>,
+    pub(crate) connect_timeout: Span,
+    pub(crate) call_timeout: Span,
+    pub(crate) ca_file: Option<PathBuf>,
     pub(crate) sweep_interval: Span,
     pub(crate) mass_delete_count: Whole<0, 1_000_000>,
     pub(crate) mass_delete_percent: Whole<0, 100>,
@@ -75,8 +81,10 @@ impl Default for Sync {
             require_activation: false,
             allow_private_networks: false,
             concurrency: Whole(64),
-            concurrency_per_destination: Whole(8),
-            sweep_interval: Span::secs(600),
+            connect_timeout: Span::secs(5),
+            call_timeout: Span::secs(30),
+            ca_file: None,
+            sweep_interval: Span::secs(300),
             mass_delete_count: Whole(25),
             mass_delete_percent: Whole(30),
             mass_delete_window: Span::secs(600),

@@ -1,0 +1,28 @@
+//! What every test here stands on: a server process, a client, and the third-party parts.
+
+mod aws;
+mod client;
+mod parts;
+mod server;
+
+pub(crate) use aws::Aws;
+pub(crate) use client::{Answer, Client};
+pub(crate) use parts::{bao, moto, python};
+pub(crate) use server::{Boot, Server, init, keyferry};
+
+use std::{future::Future, time::Duration};
+
+/// Asks until the answer is there, for at most 20 seconds; says what it waited for when it is not.
+pub(crate) async fn eventually<T, F, A>(what: &str, mut ask: F) -> T
+where
+    F: FnMut() -> A,
+    A: Future<Output = Option<T>>,
+{
+    for _ in 0..400 {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("waited 20 s for this in vain: {what}");
+}

@@ -1,0 +1,30 @@
+//! Third-party parts, set up by `./test` and named in the environment. Without them a test that needs
+//! one is left out and says so; under `./test` it fails instead.
+
+use std::path::PathBuf;
+
+fn part(variable: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "tests are told where their parts are")]
+    let (given, required) =
+        (std::env::var(variable).ok(), std::env::var_os("KEYFERRY_TEST_REQUIRE_PARTS").is_some());
+    if given.is_none() {
+        assert!(!required, "{variable} is not set: run ./test, which sets the part up");
+        println!("left out: {variable} is not set (./test sets it)");
+    }
+    given
+}
+
+/// Base address of a moto server.
+pub(crate) fn moto() -> Option<String> {
+    part("KEYFERRY_TEST_MOTO")
+}
+
+/// The `bao` command line.
+pub(crate) fn bao() -> Option<PathBuf> {
+    part("KEYFERRY_TEST_BAO").map(PathBuf::from)
+}
+
+/// A Python with hvac and pytest.
+pub(crate) fn python() -> Option<PathBuf> {
+    part("KEYFERRY_TEST_PYTHON").map(PathBuf::from)
+}

@@ -1,0 +1,16 @@
+//! The real binary, from outside: booted on a free loopback port, spoken to over HTTP by our own client,
+//! by the `bao` command line and by hvac, and ended by its pid.
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+#![expect(clippy::print_stdout, reason = "nextest shows what a test says when it is asked to")]
+
+mod harness;
+
+mod bao;
+mod canary;
+mod command_line;
+mod heavy;
+mod hostile;
+mod hvac;
+mod shutdown;
+mod sync;
+mod tls;
