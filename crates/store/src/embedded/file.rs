@@ -223,3 +223,165 @@ fn backend(file: File) -> io::Result<FileBackend> {
         other => io::Error::other(other.to_string()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{Backend, Batch, Embedded, StoreError, Write};
+
+    fn open(path: &Path) -> Result<Embedded, OpenError> {
+        Embedded::open(path, EmbeddedOptions::default())
+    }
+
+    fn create(path: &Path) -> Embedded {
+        Embedded::create(path, EmbeddedOptions::default()).unwrap()
+    }
+
+    /// The error's text, which must name the file.
+    fn refusal(path: &Path) -> String {
+        let error = open(path).err().unwrap().to_string();
+        assert!(error.contains(path.to_str().unwrap()), "{error}");
+        error
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_is_there_after_opening_again() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("store");
+        let store = create(&path);
+        let put = |value: &[u8]| Batch {
+            checks: vec![],
+            writes: vec![Write::Put(b"key".to_vec(), value.to_vec())],
+        };
+        let first = store.commit(put(b"1")).await.unwrap();
+        drop(store);
+        let store = open(&path).unwrap();
+        let entry = store.get(b"key").await.unwrap().unwrap();
+        assert_eq!((entry.value.as_ref(), entry.revision), (b"1".as_slice(), first));
+        assert!(store.commit(put(b"2")).await.unwrap() > first);
+    }
+
+    #[tokio::test]
+    async fn dropping_a_store_finishes_what_was_queued() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("store");
+        let store = create(&path);
+        for number in 0..100_u8 {
+            let batch = Batch { checks: vec![], writes: vec![Write::Put(vec![number], vec![])] };
+            let _ = futures_util::FutureExt::now_or_never(store.commit(batch));
+        }
+        drop(store);
+        let store = open(&path).unwrap();
+        assert_eq!(store.scan(b"", None, 1000).await.map(|found| found.len()), Ok(100));
+    }
+
+    #[test]
+    fn opening_makes_nothing() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("store");
+        assert!(matches!(open(&path), Err(OpenError::NoStore { .. })));
+        assert!(refusal(&path).contains("keyferry init"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn creating_leaves_what_is_there() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("store");
+        for there in [b"".as_slice(), b"something"] {
+            fs::write(&path, there).unwrap();
+            let refused = Embedded::create(&path, EmbeddedOptions::default());
+            assert!(matches!(refused, Err(OpenError::AlreadyThere { .. })));
+            assert_eq!(fs::read(&path).unwrap(), there);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_its_owner_can_read_the_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("store");
+        let _store = create(&path);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_in_use_is_told_so() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("store");
+        let store = create(&path);
+        assert!(matches!(open(&path), Err(OpenError::InUse { .. })));
+        assert!(refusal(&path).contains("another process"));
+        drop(store);
+        open(&path).unwrap();
+    }
+
+    #[test]
+    fn other_files_are_refused_and_left_alone() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("store");
+        for (contents, word) in [
+            (b"".as_slice(), "empty"),
+            (b"redb", "short"),
+            (b"SQLite format 3\0 and so on", "does not begin as one"),
+        ] {
+            fs::write(&path, contents).unwrap();
+            assert!(matches!(open(&path), Err(OpenError::NotAStore { .. })));
+            assert!(refusal(&path).contains(word));
+            assert_eq!(fs::read(&path).unwrap(), contents);
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(open(&path), Err(OpenError::Io { .. })));
+        refusal(&path);
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_refused() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("store");
+        let database = Database::create(&path).unwrap();
+        drop(database);
+        assert!(refusal(&path).contains("another program"));
+        // One that happens to use our table's name for something else.
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(TableDefinition::<u64, u64>::new("keyferry store")).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        assert!(refusal(&path).contains("another program"));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_named() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("store");
+        drop(create(&path));
+        let database = Database::open(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert(META_FORMAT, FORMAT + 1).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        assert!(matches!(open(&path), Err(OpenError::OtherFormat { found: 2, known: 1, .. })));
+        refusal(&path);
+    }
+
+    #[tokio::test]
+    async fn a_large_flush_queue_makes_committers_wait_and_all_go_through() {
+        let dir = TempDir::new().unwrap();
+        let store = create(&dir.path().join("store"));
+        // 20 times 8 MiB: more than may wait at once.
+        let commits = (0..20_u8).map(|number| {
+            let writes = vec![Write::Put(vec![number], vec![number; 8 << 20])];
+            store.commit(Batch { checks: vec![], writes })
+        });
+        let outcomes: Result<Vec<_>, StoreError> =
+            futures_util::future::join_all(commits).await.into_iter().collect();
+        assert_eq!(outcomes.unwrap().len(), 20);
+    }
+}

@@ -5,6 +5,7 @@
 
 mod concurrency;
 mod contract;
+mod killed;
 mod model;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -72,7 +73,15 @@ const BEHAVIOURS: &[Behaviour] = behaviours![
 ];
 
 fn main() {
-    let mut trials = Vec::new();
+    if let [_, role, file] = &std::env::args().collect::<Vec<_>>()[..]
+        && role == killed::VICTIM
+    {
+        return killed::victim(file);
+    }
+    let mut trials = vec![Trial::test("embedded::what_a_killed_process_was_told_is_done_is_there", || {
+        killed::what_a_killed_process_was_told_is_done_is_there();
+        Ok(())
+    })];
     for subject in SUBJECTS {
         for (name, behaviour) in BEHAVIOURS {
             trials.push(Trial::test(format!("{}::{name}", subject.name), move || {
