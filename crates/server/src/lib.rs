@@ -1,1 +1,4 @@
-//! (being built)
+//! The server: use cases ([`app`]) and the HTTP that carries them ([`http`]), which speaks Vault's API.
+
+pub mod app;
+pub mod http;

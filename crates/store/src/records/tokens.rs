@@ -4,6 +4,7 @@ use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::record;
+use crate::RecordKey;
 
 /// A token. Its text is not here and is nowhere: the record's key is a keyed digest of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,18 @@ pub struct Token {
 pub struct TokenByAccessor {
     /// The token record's key.
     pub key: Vec<u8>,
+}
+
+impl TokenByAccessor {
+    /// For the token under a key.
+    pub fn of(key: &RecordKey<Token>) -> Self {
+        Self { key: key.as_bytes().to_vec() }
+    }
+
+    /// The token record's key.
+    pub fn token(&self) -> RecordKey<Token> {
+        RecordKey::of(self.key.clone())
+    }
 }
 
 record!(Token, 0x20, 1);

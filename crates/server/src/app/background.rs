@@ -1,0 +1,51 @@
+//! What must be done sooner or later and by nobody's request: erasing the data of disabled mounts,
+//! sweeping the records of dead tokens. Both are safe to repeat and to interrupt anywhere.
+
+use std::time::Duration;
+
+use store::StoreError;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{App, kv, tokens};
+
+/// Without being woken it looks this often.
+const EVERY: Duration = Duration::from_mins(10);
+
+/// Wakes the chores.
+#[derive(Default)]
+pub(crate) struct Chores(Notify);
+
+impl Chores {
+    pub(crate) fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl App {
+    /// Runs the chores until told to stop. At most one is needed per process; several processes over
+    /// one store may each run theirs.
+    pub async fn run_chores(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                outcome = self.do_chores() => {
+                    if let Err(error) = outcome {
+                        tracing::warn!(%error, "background chores failed and are tried again later");
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.chores.0.notified() => {}
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+
+    /// Does all chores once.
+    pub async fn do_chores(&self) -> Result<(), StoreError> {
+        kv::erase_disabled(self).await?;
+        tokens::sweep(self).await
+    }
+}

@@ -1,0 +1,233 @@
+//! The use cases. Nothing here knows of HTTP: a [`Request`] comes in, a [`Reply`] or an
+//! [`AppError`] goes out. Every request passes [`App::handle`], which asks who is calling and
+//! whether they may before anything else happens.
+
+pub mod auth;
+mod background;
+mod error;
+mod fields;
+pub mod json;
+mod kv;
+mod locks;
+mod mounts;
+mod reply;
+mod request;
+mod signal;
+mod sync;
+mod system;
+pub mod tokens;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use model::{Clock, Entropy};
+use store::{Cached, Store, records::MountTable};
+
+use self::{
+    auth::{Caller, TokenCache},
+    background::Chores,
+    locks::Locks,
+    mounts::{Migrations, Router},
+};
+pub use self::{
+    error::AppError,
+    fields::{Fields, as_integer, as_text, parse_bool, wrong},
+    reply::{Content, Envelope, Reply},
+    request::{Body, Capability, Operation, Request},
+    signal::{NoSignal, SyncSignal},
+};
+
+/// How often a change is decided anew because others were faster, before the client is told to try
+/// again itself.
+pub(crate) const ATTEMPTS: usize = 100;
+
+/// What the server says about itself and what it allows.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The Vault version that clients are to treat this server as: a plain semantic version
+    /// (decisions 14).
+    pub vault_version: String,
+    /// Our own version.
+    pub version: String,
+    /// When it was built, RFC 3339; may be empty.
+    pub build_date: String,
+    /// Shown by `sys/health` and `sys/seal-status`.
+    pub cluster_name: String,
+    /// Shown by `sys/seal-status` as `type`.
+    pub seal_type: String,
+    /// Seconds that a token lasts when it does not ask for a time.
+    pub default_lease_ttl: u64,
+    /// Seconds that a token lasts at most.
+    pub max_lease_ttl: u64,
+    /// Bytes of one secret's `data`, as stored.
+    pub max_secret_size: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            vault_version: "1.20.0".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build_date: String::new(),
+            cluster_name: "keyferry".to_owned(),
+            seal_type: "shamir".to_owned(),
+            default_lease_ttl: 2_764_800,
+            max_lease_ttl: 2_764_800,
+            max_secret_size: 1 << 20,
+        }
+    }
+}
+
+/// What an [`App`] is made of.
+pub struct AppParts {
+    /// Opened.
+    pub store: Store,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// For ids and tokens.
+    pub entropy: Arc<dyn Entropy>,
+    /// Told when a change leaves work for the sync engine.
+    pub signal: Arc<dyn SyncSignal>,
+    /// What it says about itself and what it allows.
+    pub settings: Settings,
+}
+
+/// The server without its sockets.
+pub struct App {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) signal: Arc<dyn SyncSignal>,
+    pub(crate) settings: Settings,
+    pub(crate) tokens: TokenCache,
+    /// Makes changes of one secret or token wait for each other instead of overtaking each other.
+    pub(crate) locks: Locks,
+    mounts: Cached<MountTable>,
+    router: ArcSwapOption<Router>,
+    pub(crate) migrations: Migrations,
+    pub(crate) chores: Chores,
+}
+
+impl App {
+    /// Puts an app together. Nothing runs until it is called; [`App::run_chores`] is to run beside
+    /// it, as [`crate::http::start`] sees to.
+    pub fn new(parts: AppParts) -> Self {
+        Self {
+            store: parts.store,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            signal: parts.signal,
+            settings: parts.settings,
+            tokens: TokenCache::default(),
+            locks: Locks::default(),
+            mounts: Cached::default(),
+            router: ArcSwapOption::empty(),
+            migrations: Migrations::default(),
+            chores: Chores::default(),
+        }
+    }
+
+    /// A new request id.
+    pub fn request_id(&self) -> String {
+        model::uuid_v4(self.entropy.as_ref())
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: &Request) -> Result<Reply, AppError> {
+        if let Some(answer) = self.handle_open(request).await {
+            return answer;
+        }
+        let caller = auth::authenticate(self, request.token.as_ref()).await?;
+        let router = self.router().await?;
+        let place = router.find(&request.path);
+        let capability = match request.operation {
+            Operation::Read => Capability::Read,
+            Operation::Patch => Capability::Patch,
+            Operation::Delete => Capability::Delete,
+            Operation::List => Capability::List,
+            Operation::Scan => Capability::Scan,
+            // Whether the thing is there decides what must be allowed, so it is asked first; what is
+            // answered to those who are not allowed does not tell which it was.
+            Operation::Write => {
+                let exists = match &place {
+                    Some(place) => kv::exists(self, place).await?,
+                    None => sync::exists(self, &request.path).await?,
+                };
+                if exists { Capability::Update } else { Capability::Create }
+            }
+        };
+        auth::authorize(&caller.token.record, capability, &request.path)?;
+        match place {
+            Some(place) => kv::handle(self, &place, request).await,
+            None => self.handle_system(&caller, request).await,
+        }
+    }
+
+    /// Paths that need no token, or that look at it themselves.
+    async fn handle_open(&self, request: &Request) -> Option<Result<Reply, AppError>> {
+        Some(match request.path.as_str() {
+            "sys/health" => system::health(self, request),
+            "sys/seal-status" => system::seal_status(self, request),
+            "sys/leader" => system::leader(self, request),
+            "sys/init" => system::init(request),
+            "sys/unseal" => system::unseal(self, request),
+            "sys/internal/ui/mounts" | "sys/internal/ui/mounts/" => mounts::ui_list(self, request).await,
+            path => match path.strip_prefix("sys/internal/ui/mounts/") {
+                Some(path) => mounts::ui_mount(self, request, path).await,
+                None => return sync::handle_open(self, request).await,
+            },
+        })
+    }
+
+    async fn handle_system(&self, caller: &Caller, request: &Request) -> Result<Reply, AppError> {
+        let path = request.path.as_str();
+        if let Some(rest) = path.strip_prefix("auth/token/") {
+            return tokens::handle(self, caller, request, rest).await;
+        }
+        if sync::owns(path) {
+            return sync::handle(self, caller, request).await;
+        }
+        match path.strip_prefix("sys/") {
+            Some("mounts" | "mounts/") => mounts::list(self, request).await,
+            Some("auth" | "auth/") => mounts::auth_list(self, request),
+            Some("remount") => mounts::remount(self, request).await,
+            Some("capabilities-self") => auth::capabilities_self(caller, request),
+            Some("capabilities") => auth::capabilities_of_token(self, request).await,
+            Some("capabilities-accessor") => auth::capabilities_of_accessor(self, request).await,
+            Some("seal") => system::seal(request),
+            Some(rest) => {
+                if let Some(path) = rest.strip_prefix("mounts/") {
+                    match path.strip_suffix("/tune") {
+                        Some(path) => mounts::tune(self, request, path).await,
+                        None => mounts::mount(self, request, path).await,
+                    }
+                } else if let Some(id) = rest.strip_prefix("remount/status/") {
+                    mounts::remount_status(self, request, id)
+                } else {
+                    Err(AppError::unsupported_path())
+                }
+            }
+            None if path.starts_with("cubbyhole/") => {
+                Err(AppError::invalid("the cubbyhole engine is not available in keyferry"))
+            }
+            None if path.starts_with("identity/") => {
+                Err(AppError::invalid("the identity engine is not available in keyferry"))
+            }
+            None => Err(AppError::no_route(path)),
+        }
+    }
+
+    /// The mounts as they are now.
+    pub(crate) async fn router(&self) -> Result<Arc<Router>, AppError> {
+        let table = self.store.get_cached(&self.store.keys().mounts(), &self.mounts).await?;
+        let revision = table.as_ref().map(|table| table.revision);
+        if let Some(router) = &*self.router.load()
+            && router.revision() == revision
+        {
+            return Ok(Arc::clone(router));
+        }
+        let router = Arc::new(Router::new(self.store.keys(), table));
+        self.router.store(Some(Arc::clone(&router)));
+        Ok(router)
+    }
+}

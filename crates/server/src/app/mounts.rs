@@ -1,0 +1,614 @@
+//! The mounts: where each engine answers, and `sys/mounts` and its neighbours (kv-v2-api.md 4).
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use model::{MountAccessor, MountPath, uuid_v4};
+use store::{
+    Keys, Node, Revision, StoreError, Stored,
+    records::{KvConfig, Mount, MountConfig, MountTable},
+};
+
+use super::{
+    ATTEMPTS, App, AppError, Envelope, Fields, Operation, Reply, Request,
+    auth::{Caller, identify, may_see_mount},
+    json::{self, Json, Object},
+};
+
+const MOUNT_TYPE: &str = "system";
+/// First segments that no mount may take.
+const RESERVED: [&str; 5] = ["sys", "auth", "cubbyhole", "identity", "audit"];
+const LONGEST_DESCRIPTION: usize = 4096;
+
+/// Finds the mount that serves a path.
+pub(crate) struct Router {
+    table: Option<Arc<Stored<MountTable>>>,
+    by_path: HashMap<String, usize>,
+    roots: Vec<Node>,
+}
+
+/// A mount and what is asked of it.
+pub(crate) struct Place<'a> {
+    /// The mount.
+    pub(crate) mount: &'a Mount,
+    /// The root of its tree.
+    pub(crate) root: Node,
+    /// The path below the mount.
+    pub(crate) rest: &'a str,
+}
+
+impl Router {
+    pub(crate) fn new(keys: &Keys, table: Option<Arc<Stored<MountTable>>>) -> Self {
+        let mounts = table.as_ref().map_or(&[][..], |table| &table.record.mounts);
+        let by_path = mounts.iter().enumerate().map(|(at, m)| (m.path.as_str().to_owned(), at)).collect();
+        let roots = mounts.iter().map(|mount| keys.mount(&mount.accessor)).collect();
+        Self { table, by_path, roots }
+    }
+
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        self.table.as_ref().map(|table| table.revision)
+    }
+
+    fn mounts(&self) -> &[Mount] {
+        self.table.as_ref().map_or(&[], |table| &table.record.mounts)
+    }
+
+    /// The mount at or above a path. No mount is below another, so at most one is.
+    pub(crate) fn find<'a>(&'a self, path: &'a str) -> Option<Place<'a>> {
+        let ends = path.match_indices('/').map(|(at, _)| at + 1);
+        for end in ends {
+            if let Some(at) = self.by_path.get(&path[..end]) {
+                return self.place(*at, &path[end..]);
+            }
+        }
+        // The mount's own path without its slash.
+        let at = if path.ends_with('/') { None } else { self.by_path.get(&format!("{path}/")) };
+        self.place(*at?, "")
+    }
+
+    fn place<'a>(&'a self, at: usize, rest: &'a str) -> Option<Place<'a>> {
+        let (mount, root) = (self.mounts().get(at)?, *self.roots.get(at)?);
+        Some(Place { mount, root, rest })
+    }
+
+    /// The mount with an accessor.
+    pub(crate) fn of_accessor(&self, accessor: &MountAccessor) -> Option<&Mount> {
+        self.mounts().iter().find(|mount| mount.accessor == *accessor)
+    }
+
+    fn at(&self, path: &str) -> Option<&Mount> {
+        self.by_path.get(path).and_then(|at| self.mounts().get(*at))
+    }
+}
+
+/// Whether a mount answers as KV v2.
+pub(crate) fn is_versioned(mount: &Mount) -> bool {
+    mount.options.get("version").is_some_and(|version| version == "2")
+}
+
+/// `sys/mounts`.
+pub(super) async fn list(app: &App, request: &Request) -> Result<Reply, AppError> {
+    if request.operation != Operation::Read {
+        return Err(AppError::UnsupportedOperation);
+    }
+    let router = app.router().await?;
+    let reply = Reply::object(MOUNT_TYPE, |o| put_mounts(o, app, &router, |_| true));
+    Ok(reply.injected())
+}
+
+fn put_mounts(o: &mut Object<'_>, app: &App, router: &Router, visible: impl Fn(&str) -> bool) {
+    let mut infos: BTreeMap<&str, Json> =
+        BUILT_IN.iter().map(|built_in| (built_in.path, json::object(|o| built_in.put(o, app)))).collect();
+    for mount in router.mounts() {
+        infos.insert(mount.path.as_str(), json::object(|o| put_mount(o, mount)));
+    }
+    for (path, info) in infos.iter().filter(|(path, _)| visible(path)) {
+        o.put_json(path, info);
+    }
+}
+
+/// `sys/mounts/<path>`.
+pub(super) async fn mount(app: &App, request: &Request, path: &str) -> Result<Reply, AppError> {
+    match request.operation {
+        Operation::Read => {
+            let path = MountPath::parse(path).map_err(|fault| AppError::invalid(fault.to_string()))?;
+            if let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.path == path.as_str()) {
+                return Ok(Reply::object(MOUNT_TYPE, |o| built_in.put(o, app)).injected());
+            }
+            let router = app.router().await?;
+            match router.at(path.as_str()) {
+                Some(mount) => Ok(Reply::object(MOUNT_TYPE, |o| put_mount(o, mount)).injected()),
+                None => Err(AppError::invalid(format!("No secret engine mount at {path}"))),
+            }
+        }
+        Operation::Write => enable(app, Fields::of(request)?, path).await,
+        Operation::Delete => disable(app, path).await,
+        _ => Err(AppError::UnsupportedOperation),
+    }
+}
+
+async fn enable(app: &App, mut fields: Fields, path: &str) -> Result<Reply, AppError> {
+    let path = mountable(path)?;
+    let mount = Mount {
+        path: path.clone(),
+        accessor: MountAccessor::random("kv", app.entropy.as_ref()),
+        uuid: uuid_v4(app.entropy.as_ref()),
+        mount_type: "kv".to_owned(),
+        description: description(&mut fields)?.unwrap_or_default(),
+        options: engine_options(&mut fields)?,
+        config: match fields.take_object("config")? {
+            Some(config) => mount_config(config.expose(), MountConfig::default(), app)?,
+            None => MountConfig::default(),
+        },
+        kv: KvConfig::default(),
+    };
+    for flag in ["local", "seal_wrap", "external_entropy_access"] {
+        if fields.boolean(flag)?.unwrap_or(false) {
+            return Err(AppError::invalid(format!("{flag} mounts are not available in keyferry")));
+        }
+    }
+    change_table(app, |table| {
+        if let Some(taken) = table.mounts.iter().find(|other| overlaps(&other.path, &path)) {
+            let same = taken.path == path;
+            let what = if same { "path is already in use" } else { "existing mount" };
+            return Err(AppError::invalid(format!("{what} at {}", taken.path)));
+        }
+        table.mounts.push(mount.clone());
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::empty())
+}
+
+/// Whether one of two mounts would be at or below the other.
+fn overlaps(a: &MountPath, b: &MountPath) -> bool {
+    a.as_str().starts_with(b.as_str()) || b.as_str().starts_with(a.as_str())
+}
+
+/// Reads a path that a mount may take.
+fn mountable(path: &str) -> Result<MountPath, AppError> {
+    let path = MountPath::parse(path).map_err(|fault| AppError::invalid(fault.to_string()))?;
+    let first = path.as_str().split('/').next().unwrap_or_default();
+    if RESERVED.contains(&first) {
+        return Err(AppError::invalid(format!("cannot mount \"{path}\"")));
+    }
+    Ok(path)
+}
+
+fn description(fields: &mut Fields) -> Result<Option<String>, AppError> {
+    let description = fields.text("description")?;
+    if description.as_ref().is_some_and(|text| text.len() > LONGEST_DESCRIPTION) {
+        return Err(AppError::invalid(format!("description must be at most {LONGEST_DESCRIPTION} bytes")));
+    }
+    Ok(description)
+}
+
+/// The engine's options from `type`, `plugin_name` and `options`.
+fn engine_options(fields: &mut Fields) -> Result<BTreeMap<String, String>, AppError> {
+    let named = fields.text("type")?.filter(|text| !text.is_empty());
+    let plugin = fields.text("plugin_name")?.filter(|text| !text.is_empty());
+    let engine = match named.as_deref() {
+        None | Some("plugin") => plugin,
+        Some(_) => named,
+    };
+    let engine = engine.ok_or_else(|| AppError::invalid("backend type must be specified as a string"))?;
+    let mut options = fields.map("options")?.unwrap_or_default();
+    match engine.as_str() {
+        "kv" | "generic" => {}
+        "kv-v1" => {
+            options.insert("version".to_owned(), "1".to_owned());
+        }
+        "kv-v2" => {
+            options.insert("version".to_owned(), "2".to_owned());
+        }
+        _ => return Err(AppError::invalid("plugin not found in the catalog: only kv engines are available")),
+    }
+    check_version(&options)?;
+    Ok(options)
+}
+
+fn check_version(options: &BTreeMap<String, String>) -> Result<(), AppError> {
+    match options.get("version").map(String::as_str) {
+        None | Some("1" | "2") => Ok(()),
+        Some(_) => Err(AppError::invalid("options.version must be \"1\" or \"2\"")),
+    }
+}
+
+/// The mount configuration with what `given` changes.
+fn mount_config(
+    given: &serde_json::Value,
+    mut config: MountConfig,
+    app: &App,
+) -> Result<MountConfig, AppError> {
+    let mut fields = Fields::nested(given);
+    if let Some(seconds) = lease_ttl(&mut fields, "default_lease_ttl")? {
+        config.default_lease_ttl = seconds;
+    }
+    if let Some(seconds) = lease_ttl(&mut fields, "max_lease_ttl")? {
+        config.max_lease_ttl = seconds;
+    }
+    let effective_max =
+        if config.max_lease_ttl == 0 { app.settings.max_lease_ttl } else { config.max_lease_ttl };
+    if config.default_lease_ttl > effective_max {
+        let text = "default lease TTL must not be greater than the max lease TTL";
+        return Err(AppError::invalid(text));
+    }
+    if let Some(force) = fields.boolean("force_no_cache")? {
+        config.force_no_cache = force;
+    }
+    match fields.text("listing_visibility")?.as_deref() {
+        None => {}
+        Some(word @ ("" | "hidden" | "unauth")) => word.clone_into(&mut config.listing_visibility),
+        Some(_) => {
+            return Err(AppError::invalid("invalid listing_visibility: must be unauth, hidden or empty"));
+        }
+    }
+    for (name, list) in [
+        ("audit_non_hmac_request_keys", &mut config.audit_non_hmac_request_keys),
+        ("audit_non_hmac_response_keys", &mut config.audit_non_hmac_response_keys),
+        ("passthrough_request_headers", &mut config.passthrough_request_headers),
+        ("allowed_response_headers", &mut config.allowed_response_headers),
+    ] {
+        if let Some(given) = fields.list(name)? {
+            *list = given;
+        }
+    }
+    Ok(config)
+}
+
+/// A lease time in seconds; `system` means the system's.
+fn lease_ttl(fields: &mut Fields, name: &'static str) -> Result<Option<u64>, AppError> {
+    if fields.get(name).is_some_and(|value| value == "system") {
+        return Ok(Some(0));
+    }
+    fields.seconds(name)
+}
+
+async fn disable(app: &App, path: &str) -> Result<Reply, AppError> {
+    let path = MountPath::parse(path).map_err(|fault| AppError::invalid(fault.to_string()))?;
+    let first = path.as_str().split('/').next().unwrap_or_default();
+    if RESERVED.contains(&first) {
+        return Err(AppError::invalid(format!("cannot unmount \"{path}\"")));
+    }
+    change_table(app, |table| {
+        if let Some(at) = table.mounts.iter().position(|mount| mount.path == path) {
+            let gone = table.mounts.swap_remove(at);
+            table.erasing.push(gone.accessor);
+        }
+        Ok(())
+    })
+    .await?;
+    app.chores.wake();
+    Ok(Reply::empty())
+}
+
+/// Changes the table of mounts, deciding anew when others were faster.
+pub(super) async fn change_table<T>(
+    app: &App,
+    decide: impl Fn(&mut MountTable) -> Result<T, AppError>,
+) -> Result<T, AppError> {
+    let key = app.store.keys().mounts();
+    let _turn = app.locks.of(key.as_bytes()).await;
+    for _ in 0..ATTEMPTS {
+        let stored = app.store.get(&key).await?;
+        let revision = stored.as_ref().map(|stored| stored.revision);
+        let before = stored.map(|stored| stored.record).unwrap_or_default();
+        let mut table = before.clone();
+        let answer = decide(&mut table)?;
+        if table == before {
+            return Ok(answer);
+        }
+        let mut transaction = app.store.transaction();
+        transaction.expect(&key, revision).put(&key, &table);
+        match transaction.commit().await {
+            Ok(_) => return Ok(answer),
+            Err(StoreError::Conflict) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Err(StoreError::Conflict.into())
+}
+
+/// `sys/mounts/<path>/tune`.
+pub(super) async fn tune(app: &App, request: &Request, path: &str) -> Result<Reply, AppError> {
+    let path = MountPath::parse(path).map_err(|fault| AppError::invalid(fault.to_string()))?;
+    let built_in = BUILT_IN.iter().find(|built_in| built_in.path == path.as_str());
+    match (request.operation, built_in) {
+        (Operation::Read, Some(built_in)) => {
+            Ok(tuning(app, built_in.description, None, &MountConfig::default()))
+        }
+        (Operation::Read, None) => {
+            let router = app.router().await?;
+            let mount = router.at(path.as_str());
+            let mount = mount
+                .ok_or_else(|| AppError::invalid(format!("cannot fetch sysview for path \"{path}\"")))?;
+            Ok(tuning(app, &mount.description, Some(&mount.options), &mount.config))
+        }
+        (Operation::Write, Some(_)) => Err(AppError::invalid(format!("cannot tune \"{path}\""))),
+        (Operation::Write, None) => {
+            let mut fields = Fields::of(request)?;
+            let description = description(&mut fields)?;
+            let options = fields.map("options")?;
+            if let Some(options) = &options {
+                check_version(options)?;
+            }
+            let given = fields.into_inner();
+            change_table(app, |table| {
+                let mount = table.mounts.iter_mut().find(|mount| mount.path == path).ok_or_else(|| {
+                    AppError::invalid(format!("tune of path \"{path}\" failed: no mount entry found"))
+                })?;
+                mount.config = mount_config(given.expose(), mount.config.clone(), app)?;
+                if let Some(description) = &description {
+                    mount.description.clone_from(description);
+                }
+                if let Some(options) = &options {
+                    let downgrade = options.get("version").is_some_and(|version| version == "1");
+                    if is_versioned(mount) && downgrade {
+                        return Err(AppError::invalid("cannot downgrade mount from version 2"));
+                    }
+                    // What is not given stays. A v1 secret is stored as version 1 of a v2 secret, so
+                    // the engine needs nothing but the option to become v2.
+                    mount.options.extend(options.clone());
+                }
+                Ok(())
+            })
+            .await?;
+            Ok(Reply::empty())
+        }
+        _ => Err(AppError::UnsupportedOperation),
+    }
+}
+
+fn tuning(
+    app: &App,
+    description: &str,
+    options: Option<&BTreeMap<String, String>>,
+    config: &MountConfig,
+) -> Reply {
+    let effective = |seconds: u64, system: u64| if seconds == 0 { system } else { seconds };
+    let reply = Reply::object(MOUNT_TYPE, |o| {
+        o.put("default_lease_ttl", &effective(config.default_lease_ttl, app.settings.default_lease_ttl))
+            .put("max_lease_ttl", &effective(config.max_lease_ttl, app.settings.max_lease_ttl))
+            .put("force_no_cache", &config.force_no_cache)
+            .put("description", description)
+            .put("options", &options.filter(|options| !options.is_empty()));
+        put_optional_config(o, config);
+    });
+    reply.injected()
+}
+
+fn put_optional_config(o: &mut Object<'_>, config: &MountConfig) {
+    if !config.listing_visibility.is_empty() {
+        o.put("listing_visibility", &config.listing_visibility);
+    }
+    for (name, list) in [
+        ("audit_non_hmac_request_keys", &config.audit_non_hmac_request_keys),
+        ("audit_non_hmac_response_keys", &config.audit_non_hmac_response_keys),
+        ("passthrough_request_headers", &config.passthrough_request_headers),
+        ("allowed_response_headers", &config.allowed_response_headers),
+    ] {
+        if !list.is_empty() {
+            o.put(name, list);
+        }
+    }
+}
+
+fn put_mount(o: &mut Object<'_>, mount: &Mount) {
+    put_common(o, &mount.mount_type, &mount.description, mount.accessor.as_str(), &mount.uuid, &mount.config);
+    o.put("local", &false)
+        .put("seal_wrap", &false)
+        .put("options", &(!mount.options.is_empty()).then_some(&mount.options))
+        .put("deprecation_status", "supported");
+}
+
+fn put_common(
+    o: &mut Object<'_>,
+    mount_type: &str,
+    description: &str,
+    accessor: &str,
+    uuid: &str,
+    config: &MountConfig,
+) {
+    o.put("type", mount_type)
+        .put("description", description)
+        .put("accessor", accessor)
+        .put("uuid", uuid)
+        .put("external_entropy_access", &false)
+        .put("plugin_version", "")
+        .put("running_plugin_version", concat!("v", env!("CARGO_PKG_VERSION"), "+builtin"))
+        .put("running_sha256", "")
+        .put_object("config", |o| {
+            o.put("default_lease_ttl", &config.default_lease_ttl)
+                .put("max_lease_ttl", &config.max_lease_ttl)
+                .put("force_no_cache", &config.force_no_cache);
+            put_optional_config(o, config);
+        });
+}
+
+/// A mount that is always there.
+struct BuiltIn {
+    path: &'static str,
+    mount_type: &'static str,
+    description: &'static str,
+    local: bool,
+    seal_wrap: bool,
+}
+
+const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        path: "cubbyhole/",
+        mount_type: "cubbyhole",
+        description: "per-token private secret storage",
+        local: true,
+        seal_wrap: false,
+    },
+    BuiltIn {
+        path: "identity/",
+        mount_type: "identity",
+        description: "identity store",
+        local: false,
+        seal_wrap: false,
+    },
+    BuiltIn {
+        path: "sys/",
+        mount_type: "system",
+        description: "system endpoints used for control, policy and debugging",
+        local: false,
+        seal_wrap: true,
+    },
+];
+
+const TOKEN_METHOD: BuiltIn = BuiltIn {
+    path: "token/",
+    mount_type: "token",
+    description: "token based credentials",
+    local: false,
+    seal_wrap: false,
+};
+
+impl BuiltIn {
+    /// Its accessor and UUID come from the store's own key, so they stay the same for the life of a
+    /// store and differ between stores.
+    fn put(&self, o: &mut Object<'_>, app: &App) {
+        let digest = app.store.keys().digest("built-in mount", &[self.path.as_bytes()]);
+        let hex = |range: std::ops::Range<usize>| hex::encode(&digest[range]);
+        let auth = if self.mount_type == "token" { "auth_" } else { "" };
+        let accessor = format!("{auth}{}_{}", self.mount_type, hex(0..4));
+        let uuid = [hex(4..8), hex(8..10), hex(10..12), hex(12..14), hex(14..20)].join("-");
+        put_common(o, self.mount_type, self.description, &accessor, &uuid, &MountConfig::default());
+        o.put("local", &self.local).put("seal_wrap", &self.seal_wrap).put("options", &None::<()>);
+    }
+}
+
+/// `sys/auth`: tokens are the only method.
+pub(super) fn auth_list(app: &App, request: &Request) -> Result<Reply, AppError> {
+    if request.operation != Operation::Read {
+        return Err(AppError::UnsupportedOperation);
+    }
+    let reply = Reply::object(MOUNT_TYPE, |o| {
+        o.put_object(TOKEN_METHOD.path, |o| TOKEN_METHOD.put(o, app));
+    });
+    Ok(reply.injected())
+}
+
+/// `sys/internal/ui/mounts`: the mounts the caller may know of; without a good token those that are
+/// listed for everyone.
+pub(super) async fn ui_list(app: &App, request: &Request) -> Result<Reply, AppError> {
+    if request.operation != Operation::Read {
+        return Err(AppError::UnsupportedOperation);
+    }
+    let caller = match identify(app, request.token.as_ref()).await {
+        Ok(caller) => Some(caller),
+        Err(AppError::Denied(_)) => None,
+        Err(other) => return Err(other),
+    };
+    let router = app.router().await?;
+    let visible = |path: &str| match &caller {
+        Some(caller) => sees(caller, path),
+        None => router.at(path).is_some_and(|mount| mount.config.listing_visibility == "unauth"),
+    };
+    Ok(Reply::object(MOUNT_TYPE, |o| {
+        o.put_object("secret", |o| put_mounts(o, app, &router, visible));
+        o.put_object("auth", |o| {
+            if caller.as_ref().is_some_and(|caller| sees(caller, "auth/token/")) {
+                o.put_object(TOKEN_METHOD.path, |o| TOKEN_METHOD.put(o, app));
+            }
+        });
+    }))
+}
+
+fn sees(caller: &Caller, path: &str) -> bool {
+    may_see_mount(&caller.token.record, path)
+}
+
+/// `sys/internal/ui/mounts/<path>`: the first call of every `kv` command. It is answered by the
+/// token's rights at the mount, not at this path; an unknown mount looks like a forbidden one.
+pub(super) async fn ui_mount(app: &App, request: &Request, path: &str) -> Result<Reply, AppError> {
+    if request.operation != Operation::Read {
+        return Err(AppError::UnsupportedOperation);
+    }
+    let caller = identify(app, request.token.as_ref()).await?;
+    let router = app.router().await?;
+    let place = router.find(path).filter(|place| sees(&caller, place.mount.path.as_str()));
+    let Some(Place { mount, .. }) = place else {
+        let bare = path.trim_end_matches('/');
+        return Err(AppError::Denied(format!(
+            "preflight capability check returned 403, please ensure client's policies grant access to path \
+             \"{bare}/\""
+        )));
+    };
+    Ok(Reply::object(MOUNT_TYPE, |o| {
+        put_mount(o, mount);
+        o.put("path", mount.path.as_str());
+    }))
+}
+
+/// The latest moves of mounts, for those who ask how theirs went. A move is one commit, so it is
+/// over before anyone can ask.
+#[derive(Default)]
+pub(crate) struct Migrations(Mutex<VecDeque<Migration>>);
+
+#[derive(Clone)]
+struct Migration {
+    id: String,
+    from: MountPath,
+    to: MountPath,
+}
+
+const MIGRATIONS_KEPT: usize = 256;
+
+/// `sys/remount`: moves a mount. Its accessor stays, and with it all data and associations.
+pub(super) async fn remount(app: &App, request: &Request) -> Result<Reply, AppError> {
+    if request.operation != Operation::Write {
+        return Err(AppError::UnsupportedOperation);
+    }
+    let mut fields = Fields::of(request)?;
+    let (Some(from), Some(to)) = (fields.text("from")?, fields.text("to")?) else {
+        return Err(AppError::invalid("both 'from' and 'to' path must be specified as a string"));
+    };
+    let from = mountable(&from)?;
+    let to = mountable(&to)?;
+    change_table(app, |table| {
+        let at = table.mounts.iter().position(|mount| mount.path == from);
+        let at = at.ok_or_else(|| AppError::invalid(format!("no matching mount at \"{from}\"")))?;
+        let others = table.mounts.iter().filter(|mount| mount.path != from);
+        if let Some(taken) = others.map(|mount| &mount.path).find(|path| overlaps(path, &to)) {
+            return Err(AppError::invalid(format!("path already in use at \"{taken}\"")));
+        }
+        table.mounts[at].path = to.clone();
+        Ok(())
+    })
+    .await?;
+    let id = uuid_v4(app.entropy.as_ref());
+    let data = Some(json::object(|o| {
+        o.put("migration_id", &id);
+    }));
+    let mut kept = app.migrations.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() == MIGRATIONS_KEPT {
+        kept.pop_front();
+    }
+    kept.push_back(Migration { id, from, to });
+    drop(kept);
+    let warnings =
+        vec!["Mount move has been carried out. Its status can be read under its migration_id".to_owned()];
+    let envelope = Envelope { data, warnings, injected: true, mount_type: MOUNT_TYPE, ..Envelope::default() };
+    Ok(Reply::envelope(envelope))
+}
+
+/// `sys/remount/status/<id>`.
+pub(super) fn remount_status(app: &App, request: &Request, id: &str) -> Result<Reply, AppError> {
+    if request.operation != Operation::Read {
+        return Err(AppError::UnsupportedOperation);
+    }
+    let kept = app.migrations.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = kept.iter().find(|migration| migration.id == id).cloned();
+    drop(kept);
+    let Migration { id, from, to } = found.ok_or_else(AppError::not_found)?;
+    Ok(Reply::object(MOUNT_TYPE, |o| {
+        o.put("migration_id", &id).put_object("migration_info", |o| {
+            o.put("source_mount", from.as_str()).put("target_mount", to.as_str()).put("status", "success");
+        });
+    }))
+}

@@ -1,0 +1,17 @@
+use model::DestinationId;
+use store::Node;
+
+/// Wakes the sync engine. The outbox row is the work; this only says where to look, so a call that
+/// is lost costs time and nothing else.
+pub trait SyncSignal: Send + Sync {
+    /// The association of `source` with `destination` is to be looked at. Must not block.
+    fn pending(&self, destination: DestinationId, source: Node);
+}
+
+/// For servers without a sync engine, and tests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoSignal;
+
+impl SyncSignal for NoSignal {
+    fn pending(&self, _destination: DestinationId, _source: Node) {}
+}
