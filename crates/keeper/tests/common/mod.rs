@@ -1,6 +1,8 @@
 //! What the tests share: a pretend Keeper with a client that trusts it.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod conformance;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
