@@ -213,11 +213,13 @@ pub struct SyncConfig {
     pub disabled: bool,
     /// Most pending looks.
     pub queue_capacity: u64,
+    /// Someone activated the feature, where that is required (decisions 3).
+    pub activated: bool,
 }
 
 impl Default for SyncConfig {
     fn default() -> Self {
-        Self { disabled: false, queue_capacity: 1_000_000 }
+        Self { disabled: false, queue_capacity: 1_000_000, activated: false }
     }
 }
 
