@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,7 +39,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            concurrency: 64,
+            concurrency: 256,
             backoff: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(300),
             slow_backoff: Duration::from_secs(60),
@@ -83,6 +83,9 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) registry: Registry,
     pub(crate) sync_config: Cached<SyncConfig>,
+    /// Associations whose last attempt may have had effects that were not recorded: what was in the
+    /// outbox when this process started, and what could not be recorded since.
+    suspects: Mutex<HashSet<(DestinationId, Node)>>,
     lanes: Mutex<Lanes>,
     /// What was put off, and until when.
     timers: Mutex<BTreeSet<(Timestamp, DestinationId, Node)>>,
@@ -102,6 +105,7 @@ impl Engine {
             settings: parts.settings,
             registry: Registry::new(parts.kinds, parts.net),
             sync_config: Cached::default(),
+            suspects: Mutex::default(),
             lanes: Mutex::default(),
             timers: Mutex::default(),
             timer_changed: Notify::new(),
@@ -118,7 +122,7 @@ impl Engine {
     /// Takes up what the outbox holds, and goes on until stopped.
     pub async fn start(&self) -> Result<(), StoreError> {
         let inner = &self.0;
-        inner.resume().await?;
+        inner.resume(true).await?;
         let timers = Arc::clone(inner);
         inner.tasks.spawn(async move { timers.run_timers().await });
         let sweeper = Arc::clone(inner);
@@ -182,8 +186,24 @@ impl Inner {
         self.timer_changed.notify_one();
     }
 
-    /// Puts everything the outbox holds in line.
-    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// What is recorded of this association may be behind what was done.
+    pub(crate) fn suspect(&self, destination: DestinationId, source: Node) {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert((destination, source));
+    }
+
+    /// Whether it may be.
+    pub(crate) fn is_suspect(&self, destination: DestinationId, source: Node) -> bool {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(&(destination, source))
+    }
+
+    /// What is recorded is what was done.
+    pub(crate) fn clear(&self, destination: DestinationId, source: Node) {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).remove(&(destination, source));
+    }
+
+    /// Puts everything the outbox holds in line. `after_a_crash`: another process may have been at
+    /// work on it when it ended, so what is recorded of it is not trusted.
+    pub(crate) async fn resume(self: &Arc<Self>, after_a_crash: bool) -> Result<(), StoreError> {
         const PAGE: usize = 1000;
         let prefix = self.store.keys().outbox_all();
         let mut after = None;
@@ -196,7 +216,12 @@ impl Inner {
                 };
                 match row.record.due {
                     Some(due) if due > self.clock.now() => self.put_off(due, destination, source),
-                    _ => self.offer(destination, source, false),
+                    _ => {
+                        if after_a_crash {
+                            self.suspect(destination, source);
+                        }
+                        self.offer(destination, source, false);
+                    }
                 }
             }
             after = page.into_iter().last().map(|(key, _)| key);

@@ -2,7 +2,7 @@
 //! place per source, so that the same association is never worked on twice at once and any number of
 //! changes to it wait as one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use model::{DestinationId, Timestamp};
 use store::Node;
@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 /// All lanes.
 #[derive(Default)]
-pub(crate) struct Lanes(HashMap<DestinationId, Lane>);
+pub(crate) struct Lanes(BTreeMap<DestinationId, Lane>);
 
 /// The work waiting for and running at one destination.
 pub(crate) struct Lane {

@@ -26,6 +26,8 @@ pub mod template;
 mod worker;
 
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

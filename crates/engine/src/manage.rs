@@ -259,7 +259,7 @@ impl Engine {
         transaction.put(&key, config);
         transaction.commit().await?;
         if !config.disabled {
-            self.0.resume().await?;
+            self.0.resume(false).await?;
         }
         Ok(())
     }

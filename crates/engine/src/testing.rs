@@ -12,8 +12,8 @@ use destinations::{
     NetSettings, Present, Put, PutOutcome, Receipt, Remote, Remove, Shape, net::Snapshot,
 };
 use model::{
-    Clock, DestinationKey, DestinationName, Granularity, MountAccessor, MountPath, RemoteName, SecretBytes,
-    SecretPath, SeededEntropy, SyncStatus, Timestamp, Version, json::SecretJson,
+    Clock, DestinationKey, DestinationName, Entropy, Granularity, MountAccessor, MountPath, RemoteName,
+    SecretBytes, SecretPath, SeededEntropy, SyncStatus, Timestamp, Version, json::SecretJson,
 };
 use store::{
     Memory, RootKey, Store,
@@ -49,7 +49,7 @@ pub(crate) struct TestKind {
     pub(crate) remotes: Arc<Remotes>,
 }
 
-static ABILITIES: Abilities = Abilities {
+pub(crate) static ABILITIES: Abilities = Abilities {
     granularity: Granularity::SecretPath,
     path_template: "{{ .MountAccessor }}/{{ .SecretPath }}",
     key_template: "{{ .MountAccessor }}/{{ .SecretPath }}/{{ .SecretKey }}",
@@ -199,12 +199,24 @@ impl Source for TestSource {
 }
 
 /// Wall-clock time that follows tokio's, so that a paused test moves both.
-struct TokioClock(Instant);
+pub(crate) struct TokioClock(Instant);
+
+impl TokioClock {
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+}
 
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_secs(1_700_000_000).plus(self.0.elapsed())
     }
+}
+
+/// A way out that leads nowhere.
+pub(crate) fn quiet_net(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Net> {
+    let settings = NetSettings { system_roots: false, ..NetSettings::default() };
+    Net::new(settings, Arc::new(Snapshot::default()), clock, entropy).unwrap()
 }
 
 /// An engine over a memory store with one destination kind `test` and one source mount.
@@ -238,7 +250,7 @@ impl Bench {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(TokioClock(Instant::now()));
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::new());
         let entropy: Arc<SeededEntropy> = Arc::new(SeededEntropy::new(1));
         let root = RootKey::random(entropy.as_ref());
         let store =
@@ -251,13 +263,7 @@ impl Bench {
                 store: store.clone(),
                 source: source.clone(),
                 kinds: vec![kind],
-                net: Net::new(
-                    NetSettings { system_roots: false, ..NetSettings::default() },
-                    Arc::new(Snapshot::default()),
-                    Arc::clone(&clock),
-                    entropy.clone(),
-                )
-                .unwrap(),
+                net: quiet_net(Arc::clone(&clock), entropy.clone()),
                 clock: Arc::clone(&clock),
                 entropy: entropy.clone(),
                 settings: settings.clone(),
@@ -360,5 +366,20 @@ impl TestSource {
         let mut secrets = self.secrets.lock().unwrap();
         let entry = secrets.entry(path.to_owned()).or_default();
         *entry = (entry.0 + 1, Some(data.to_owned()));
+    }
+}
+
+impl TestSource {
+    /// Writes a new version, or deletes it.
+    pub(crate) fn put(&self, path: &str, data: Option<&str>) {
+        let mut secrets = self.secrets.lock().unwrap();
+        let entry = secrets.entry(path.to_owned()).or_default();
+        entry.0 += u64::from(data.is_some());
+        entry.1 = data.map(ToOwned::to_owned);
+    }
+
+    /// What it holds now.
+    pub(crate) fn value(&self, path: &str) -> Option<String> {
+        self.secrets.lock().unwrap().get(path).and_then(|(_, data)| data.clone())
     }
 }

@@ -100,14 +100,20 @@ impl Inner {
         };
         self.lanes().lane(id).set_batch(opened.kind.abilities().batch);
         if let Err(error) = self.deliver(&opened, &mut works).await {
+            // Nothing was sent: planning comes before the first call.
             tracing::error!(destination = %key, %error, "sync work could not go on");
             outcomes.extend(works.iter().map(|work| (work.source, pause(self))));
             return outcomes;
         }
         for work in works {
             let source = work.source;
+            // Until it is recorded, what was done may be lost.
+            self.suspect(id, source);
             let after = match self.record(&opened, work).await {
-                Ok(after) => after,
+                Ok(after) => {
+                    self.clear(id, source);
+                    after
+                }
                 Err(error) => {
                     tracing::error!(destination = %key, %error, "the outcome of a sync could not be recorded; it is repeated");
                     pause(self)
@@ -126,7 +132,7 @@ impl Inner {
         if let Some(due) = row.record.due.filter(|due| *due > self.clock.now()) {
             return Ok(Err(After::At(due)));
         }
-        let Some(association) = self.store.get(&keys.association(id, source)).await? else {
+        let Some(mut association) = self.store.get(&keys.association(id, source)).await? else {
             let mut transaction = self.store.transaction();
             transaction.expect(&row_key, Some(row.revision)).delete(&row_key);
             return Ok(Err(match transaction.commit().await {
@@ -137,6 +143,9 @@ impl Inner {
         if !association.record.removing && self.disabled().await? {
             // Looked at again when syncing is switched on; the row stays.
             return Ok(Err(After::Done));
+        }
+        if self.is_suspect(id, source) {
+            association.record.entries.iter_mut().for_each(|entry| entry.unsure = true);
         }
         Ok(Ok(Work {
             source,
