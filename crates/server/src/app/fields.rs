@@ -62,8 +62,7 @@ impl Fields {
     pub fn unknown(&self) -> Option<String> {
         let names: Vec<&str> =
             self.names().filter(|name| !self.known.iter().any(|known| known == name)).collect();
-        (!names.is_empty())
-            .then(|| format!("Endpoint ignored these unrecognized parameters: [{}]", names.join(" ")))
+        ignored(&names)
     }
 
     /// The names of all parameters given, sorted.
@@ -214,6 +213,13 @@ fn add(members: &mut Map<String, Value>, name: &str, value: &str) {
         Some(Value::Array(items)) => items.push(value),
         Some(first) => *first = Value::Array(vec![first.take(), value]),
     }
+}
+
+/// The warning that names parameters nobody asked for, if there are any.
+pub(crate) fn ignored<T: AsRef<str>>(names: &[T]) -> Option<String> {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    (!names.is_empty())
+        .then(|| format!("Endpoint ignored these unrecognized parameters: [{}]", names.join(" ")))
 }
 
 /// The one text for a parameter of the wrong type.

@@ -35,6 +35,7 @@ pub use self::{
     reply::{Content, Envelope, Reply},
     request::{Body, Capability, Operation, Request},
     signal::{NoSignal, SyncSignal},
+    sync::{SyncApi, SyncSettings},
 };
 
 /// How often a change is decided anew because others were faster, before the client is told to try
@@ -88,6 +89,8 @@ pub struct AppParts {
     pub entropy: Arc<dyn Entropy>,
     /// Told when a change leaves work for the sync engine.
     pub signal: Arc<dyn SyncSignal>,
+    /// Serves `sys/sync`; a server without it answers 404 there.
+    pub sync: Option<SyncApi>,
     /// What it says about itself and what it allows.
     pub settings: Settings,
 }
@@ -98,6 +101,7 @@ pub struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) signal: Arc<dyn SyncSignal>,
+    pub(crate) sync: Option<SyncApi>,
     pub(crate) settings: Settings,
     pub(crate) tokens: TokenCache,
     /// Makes changes of one secret or token wait for each other instead of overtaking each other.
@@ -117,6 +121,7 @@ impl App {
             clock: parts.clock,
             entropy: parts.entropy,
             signal: parts.signal,
+            sync: parts.sync,
             settings: parts.settings,
             tokens: TokenCache::default(),
             locks: Locks::default(),

@@ -1,30 +1,512 @@
-//! The place of `sys/sync/*` and `sys/activation-flags*`.
+//! `sys/sync/*` and `sys/activation-flags`: the founding API (vault-sync-api.md 3 and 5).
 
-use super::{App, AppError, Reply, Request, auth::Caller};
+use std::collections::BTreeMap;
+
+use destinations::{Mode, fields_of};
+use engine::{AssociationError, DestinationError, DestinationView, Engine, EntryView, Removal, SourceRef};
+use model::{DestinationId, DestinationKey, DestinationName, MountPath, SecretPath};
+use serde_json::{Map, Value, json};
+use store::{Node, Store, records::Mount};
+
+use super::{
+    App, AppError, Capability, Fields, Operation, Reply, Request,
+    auth::{self, Caller},
+    fields::ignored,
+    signal::SyncSignal,
+};
+
+/// How the sync API answers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SyncSettings {
+    /// List keys of destination types carry a trailing slash, as newer Vaults print them
+    /// (decisions 1).
+    pub slash_list_keys: bool,
+    /// Every call is refused until someone has activated the feature (decisions 3).
+    pub require_activation: bool,
+}
+
+/// The sync use cases.
+pub struct SyncApi {
+    engine: Engine,
+    store: Store,
+    settings: SyncSettings,
+}
+
+impl SyncSignal for Engine {
+    fn pending(&self, destination: DestinationId, source: Node) {
+        Engine::pending(self, destination, source);
+    }
+}
 
 /// Whether a path belongs here.
 pub(super) fn owns(path: &str) -> bool {
-    path == "sys/sync"
-        || path.starts_with("sys/sync/")
-        || path == "sys/activation-flags"
-        || path.starts_with("sys/activation-flags/")
+    below(path, "sys/sync").or_else(|| below(path, "sys/activation-flags")).is_some()
+}
+
+/// What of a path is below another.
+fn below<'a>(path: &'a str, above: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(above)?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
 }
 
 /// Answers what needs no token, if `request` is that.
-#[expect(clippy::unused_async, reason = "the use cases that come here wait for the store")]
-pub(super) async fn handle_open(_app: &App, _request: &Request) -> Option<Result<Reply, AppError>> {
-    None
+pub(super) async fn handle_open(app: &App, request: &Request) -> Option<Result<Reply, AppError>> {
+    let sync = app.sync.as_ref()?;
+    let asks =
+        request.operation == Operation::Read && below(&request.path, "sys/activation-flags") == Some("");
+    if asks { Some(sync.activation_flags().await) } else { None }
 }
 
 /// Whether what a write names exists already: then it is an update and not a creation. Paths that
 /// know no such difference are updates.
-#[expect(clippy::unused_async, reason = "the use cases that come here wait for the store")]
-pub(super) async fn exists(_app: &App, _path: &str) -> Result<bool, AppError> {
-    Ok(true)
+pub(super) async fn exists(app: &App, path: &str) -> Result<bool, AppError> {
+    match (&app.sync, below(path, "sys/sync")) {
+        (Some(sync), Some(path)) => sync.exists(path).await,
+        _ => Ok(true),
+    }
 }
 
 /// Answers an authorised request.
-#[expect(clippy::unused_async, reason = "the use cases that come here wait for the store")]
-pub(super) async fn handle(_app: &App, _caller: &Caller, _request: &Request) -> Result<Reply, AppError> {
-    Err(AppError::unsupported_path())
+pub(super) async fn handle(app: &App, caller: &Caller, request: &Request) -> Result<Reply, AppError> {
+    let sync = app.sync.as_ref().ok_or_else(AppError::unsupported_path)?;
+    let may_read = |path: &str| auth::authorize(&caller.token.record, Capability::Read, path).is_ok();
+    match (below(&request.path, "sys/sync"), below(&request.path, "sys/activation-flags")) {
+        (Some(path), _) => sync.handle(request, path, &may_read).await,
+        (_, Some("secrets-sync/activate")) if request.operation == Operation::Write => sync.activate().await,
+        _ => Err(AppError::unsupported_path()),
+    }
+}
+
+/// Whether the caller may read a path: asked before a secret is associated, so that nobody can have
+/// delivered what they may not see (vault-sync-api.md 7.1).
+type MayRead<'a> = &'a (dyn Fn(&str) -> bool + Sync);
+
+const SYSTEM: &str = "system";
+const FEATURE: &str = "secrets-sync";
+
+impl SyncApi {
+    /// Answers with this engine.
+    pub fn new(engine: Engine, store: Store, settings: SyncSettings) -> Self {
+        Self { engine, store, settings }
+    }
+
+    /// The engine, to be told of commits and stopped.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Whether a write to this path (below `sys/sync/`) would change something that is there, for the
+    /// choice between `create` and `update`.
+    async fn exists(&self, path: &str) -> Result<bool, AppError> {
+        match path.split('/').collect::<Vec<_>>().as_slice() {
+            ["destinations", kind, name] => match destination_key(kind, name) {
+                Ok(key) => Ok(self.engine.destination(&key).await.is_ok_and(|found| found.is_some())),
+                Err(_) => Ok(false),
+            },
+            _ => Ok(true),
+        }
+    }
+
+    /// Serves a path below `sys/sync/`.
+    async fn handle(&self, request: &Request, path: &str, may_read: MayRead<'_>) -> Result<Reply, AppError> {
+        use Operation::{Delete, List, Patch, Read, Write};
+        self.check_activated().await?;
+        let parts: Vec<_> = path.trim_end_matches('/').split('/').collect();
+        match (request.operation, parts.as_slice()) {
+            (Read, ["config"]) => self.read_config().await,
+            (Patch | Write, ["config"]) => self.change_config(request).await,
+            (Delete, ["config"]) => self.reset_config().await,
+            (List, ["destinations"]) => self.list_destinations().await,
+            (List, ["destinations", kind]) => self.list_destinations_of(kind).await,
+            (Read, ["destinations", kind, name]) => self.read_destination(kind, name).await,
+            (Write, ["destinations", kind, name]) => {
+                self.write_destination(request, kind, name, Mode::Replace).await
+            }
+            (Patch, ["destinations", kind, name]) => {
+                self.write_destination(request, kind, name, Mode::Merge).await
+            }
+            (Delete, ["destinations", kind, name]) => self.delete_destination(request, kind, name).await,
+            (Read, ["destinations", kind, name, "associations"]) => self.read_associations(kind, name).await,
+            (Write, ["destinations", kind, name, "associations", "set"]) => {
+                self.set_association(request, kind, name, may_read).await
+            }
+            (Write, ["destinations", kind, name, "associations", "remove"]) => {
+                self.remove_association(request, kind, name).await
+            }
+            (Write, ["destinations", kind, name, "confirm-deletes"]) => {
+                self.confirm_deletes(kind, name).await
+            }
+            (List, ["associations"]) => self.list_associations().await,
+            // The literal segment wins over a mount of that name.
+            (Read, ["associations", "destinations"]) => self.find_associations(request).await,
+            (Read, ["associations", mount, secret]) => self.associations_of(mount, secret).await,
+            (_, ["config"] | ["destinations" | "associations", ..]) => Err(AppError::UnsupportedOperation),
+            _ => Err(AppError::unsupported_path()),
+        }
+    }
+
+    /// `GET sys/activation-flags`, for anyone.
+    async fn activation_flags(&self) -> Result<Reply, AppError> {
+        let on = self.activated().await?;
+        let (active, inactive) = if on { (vec![FEATURE], vec![]) } else { (vec![], vec![FEATURE]) };
+        Ok(Reply::serialized(SYSTEM, &json!({ "activated": active, "unactivated": inactive })))
+    }
+
+    /// `POST sys/activation-flags/secrets-sync/activate`. Twice is once.
+    async fn activate(&self) -> Result<Reply, AppError> {
+        let mut config = self.engine.sync_config().await?;
+        if !config.activated {
+            config.activated = true;
+            self.engine.set_sync_config(&config).await?;
+        }
+        self.activation_flags().await
+    }
+
+    async fn activated(&self) -> Result<bool, AppError> {
+        Ok(!self.settings.require_activation || self.engine.sync_config().await?.activated)
+    }
+
+    async fn check_activated(&self) -> Result<(), AppError> {
+        if self.activated().await? {
+            return Ok(());
+        }
+        Err(AppError::invalid(
+            "secrets sync is not activated; write to sys/activation-flags/secrets-sync/activate first",
+        ))
+    }
+
+    async fn read_config(&self) -> Result<Reply, AppError> {
+        let config = self.engine.sync_config().await?;
+        let data = json!({ "disabled": config.disabled, "queue_capacity": config.queue_capacity });
+        Ok(Reply::serialized(SYSTEM, &data))
+    }
+
+    async fn change_config(&self, request: &Request) -> Result<Reply, AppError> {
+        let mut fields = Fields::of(request)?;
+        let mut config = self.engine.sync_config().await?;
+        if let Some(disabled) = fields.boolean("disabled")? {
+            config.disabled = disabled;
+        }
+        if let Some(capacity) = fields.unsigned("queue_capacity")? {
+            if capacity == 0 {
+                return Err(AppError::invalid("queue_capacity: must be at least 1"));
+            }
+            config.queue_capacity = capacity;
+        }
+        self.engine.set_sync_config(&config).await?;
+        Ok(self.read_config().await?.warn_of_unknown(fields.unknown()))
+    }
+
+    async fn reset_config(&self) -> Result<Reply, AppError> {
+        let activated = self.engine.sync_config().await?.activated;
+        let config = store::records::SyncConfig { activated, ..Default::default() };
+        self.engine.set_sync_config(&config).await?;
+        self.read_config().await
+    }
+
+    async fn list_destinations(&self) -> Result<Reply, AppError> {
+        let all = self.engine.destinations().await?;
+        if all.is_empty() {
+            return Err(AppError::not_found());
+        }
+        let total: usize = all.values().map(Vec::len).sum();
+        let slash = if self.settings.slash_list_keys { "/" } else { "" };
+        let info: BTreeMap<String, Vec<String>> =
+            all.into_iter().map(|(kind, names)| (format!("{kind}{slash}"), names)).collect();
+        let keys: Vec<_> = info.keys().collect();
+        Ok(Reply::serialized(SYSTEM, &json!({ "keys": keys, "key_info": info, "total_destinations": total })))
+    }
+
+    async fn list_destinations_of(&self, kind: &str) -> Result<Reply, AppError> {
+        self.check_kind(kind)?;
+        let names = self.engine.destinations().await?.remove(kind).ok_or_else(AppError::not_found)?;
+        Ok(Reply::serialized(SYSTEM, &json!({ "keys": names, "total_destinations": names.len() })))
+    }
+
+    async fn read_destination(&self, kind: &str, name: &str) -> Result<Reply, AppError> {
+        let key = destination_key(kind, name)?;
+        let view = self.engine.destination(&key).await.map_err(refused)?.ok_or_else(AppError::not_found)?;
+        Ok(Reply::serialized(SYSTEM, &self.shown(&view)))
+    }
+
+    async fn write_destination(
+        &self,
+        request: &Request,
+        kind: &str,
+        name: &str,
+        mode: Mode,
+    ) -> Result<Reply, AppError> {
+        let key = destination_key(kind, name)?;
+        let body = Fields::of(request)?.into_inner();
+        let (view, unknown) = self.engine.write_destination(&key, &body, mode).await.map_err(refused)?;
+        // These mean something on DELETE, and `tags_to_remove` on PATCH (vault-sync-api.md 4); `name`
+        // and `type` repeat the path.
+        const ELSEWHERE: [&str; 5] = ["purge", "force_delete", "tags_to_remove", "name", "type"];
+        let unknown: Vec<_> =
+            unknown.into_iter().filter(|name| !ELSEWHERE.contains(&name.as_str())).collect();
+        Ok(Reply::serialized(SYSTEM, &self.shown(&view)).warn_of_unknown(ignored(&unknown)))
+    }
+
+    async fn delete_destination(&self, request: &Request, kind: &str, name: &str) -> Result<Reply, AppError> {
+        let key = destination_key(kind, name)?;
+        let mut fields = Fields::of(request)?;
+        let purge = fields.boolean("purge")?.unwrap_or_default();
+        let force = fields.boolean("force_delete")?.unwrap_or_default();
+        let how = match (purge, force) {
+            (_, true) => Removal::Force,
+            (true, false) => Removal::Purge,
+            (false, false) => Removal::Plain,
+        };
+        self.engine.remove_destination(&key, how).await.map_err(refused)?;
+        Ok(Reply::empty())
+    }
+
+    async fn confirm_deletes(&self, kind: &str, name: &str) -> Result<Reply, AppError> {
+        let view = self.engine.confirm_deletes(&destination_key(kind, name)?).await.map_err(refused)?;
+        Ok(Reply::serialized(SYSTEM, &self.shown(&view)))
+    }
+
+    async fn read_associations(&self, kind: &str, name: &str) -> Result<Reply, AppError> {
+        self.check_kind(kind)?;
+        let key = destination_key(kind, name)?;
+        let views = self.engine.associations(&key).await?;
+        let reply = associated(&key, views.as_deref().unwrap_or_default(), false);
+        // Not a 404: the Terraform provider takes a missing body badly (vault-sync-api.md 3.5).
+        Ok(if views.is_none() { reply.warn(format!("there is no destination {key}")) } else { reply })
+    }
+
+    async fn set_association(
+        &self,
+        request: &Request,
+        kind: &str,
+        name: &str,
+        may_read: MayRead<'_>,
+    ) -> Result<Reply, AppError> {
+        self.check_kind(kind)?;
+        let key = destination_key(kind, name)?;
+        let (mount, path, unknown) = source_fields(request)?;
+        let found = self.mount(&mount).await?;
+        // A caller who may not read the secret learns nothing about mount or secret.
+        if !may_read(&format!("{}data/{path}", mount.as_str())) {
+            return Err(AppError::Denied(format!(
+                "permission denied to read the content of the secret {path} in mount {}",
+                mount.bare()
+            )));
+        }
+        let found = found.ok_or_else(|| {
+            AppError::invalid(format!(
+                "no KV version 2 mount at {}; only KV version 2 secrets can be associated",
+                mount.as_str()
+            ))
+        })?;
+        let source = SourceRef { accessor: found.accessor, mount, path };
+        let views = self.engine.set_association(&key, &source).await.map_err(not_associated)?;
+        Ok(associated(&key, &views, true).warn_of_unknown(unknown))
+    }
+
+    async fn remove_association(&self, request: &Request, kind: &str, name: &str) -> Result<Reply, AppError> {
+        self.check_kind(kind)?;
+        let key = destination_key(kind, name)?;
+        let (mount, path, unknown) = source_fields(request)?;
+        let found = self.mount(&mount).await?;
+        let accessor = found.as_ref().map(|mount| &mount.accessor);
+        let views = self
+            .engine
+            .remove_association(&key, accessor, mount.bare(), &path)
+            .await
+            .map_err(not_associated)?;
+        Ok(associated(&key, &views, true).warn_of_unknown(unknown))
+    }
+
+    async fn list_associations(&self) -> Result<Reply, AppError> {
+        let secrets = self.engine.associated_secrets().await?;
+        if secrets.is_empty() {
+            return Err(AppError::not_found());
+        }
+        let mut info = BTreeMap::<String, Vec<Value>>::new();
+        for (mount, path, _) in &secrets {
+            info.entry(format!("{mount}/{path}"))
+                .or_default()
+                .push(json!({ "mount": format!("{mount}/"), "secret_path": path.as_str() }));
+        }
+        let total: usize = secrets.iter().map(|(_, _, destinations)| destinations).sum();
+        let keys: Vec<_> = info.keys().collect();
+        Ok(Reply::serialized(
+            SYSTEM,
+            &json!({ "keys": keys, "key_info": info, "total_associations": total, "total_secrets": secrets.len() }),
+        ))
+    }
+
+    /// The query form can name mounts and secrets with slashes.
+    async fn find_associations(&self, request: &Request) -> Result<Reply, AppError> {
+        let (mount, path, _) = source_fields(request)?;
+        self.associations_of(mount.bare(), path.as_str()).await
+    }
+
+    async fn associations_of(&self, mount: &str, secret: &str) -> Result<Reply, AppError> {
+        let mount = MountPath::parse(mount).map_err(|error| AppError::invalid(error.to_string()))?;
+        let path = SecretPath::parse(secret).map_err(|error| AppError::invalid(error.to_string()))?;
+        let found = self.mount(&mount).await?.ok_or_else(AppError::not_found)?;
+        let views = self.engine.associations_of_secret(&found.accessor, &path).await?;
+        if views.is_empty() {
+            return Err(AppError::not_found());
+        }
+        let entries: Map<String, Value> = views
+            .iter()
+            .map(|view| {
+                let mut entry = status_of(view);
+                entry.insert("type".into(), json!(view.destination.kind));
+                entry.insert("name".into(), json!(view.destination.name.as_str()));
+                let sub_key = view.sub_key.as_ref().map(|key| format!("/{key}")).unwrap_or_default();
+                (format!("{}{sub_key}", view.destination), Value::Object(entry))
+            })
+            .collect();
+        Ok(Reply::serialized(SYSTEM, &json!({ "associated_destinations": entries })))
+    }
+
+    /// The KV v2 mount at a path.
+    async fn mount(&self, path: &MountPath) -> Result<Option<Mount>, AppError> {
+        let table = self.store.get(&self.store.keys().mounts()).await?;
+        Ok(table.into_iter().flat_map(|table| table.record.mounts).find(|mount| {
+            mount.path == *path
+                && mount.mount_type == "kv"
+                && mount.options.get("version").is_some_and(|version| version == "2")
+        }))
+    }
+
+    fn check_kind(&self, kind: &str) -> Result<(), AppError> {
+        if self.engine.kinds().iter().any(|known| known.slug() == kind) {
+            return Ok(());
+        }
+        Err(refused(DestinationError::UnknownKind {
+            given: kind.to_owned(),
+            known: self.engine.kinds().iter().map(|kind| kind.slug()).collect(),
+        }))
+    }
+
+    /// A destination as clients see it (vault-sync-api.md 3.3).
+    fn shown(&self, view: &DestinationView) -> Value {
+        let mut options = Map::new();
+        let mut details = Map::new();
+        let kind = self.engine.kinds().iter().find(|kind| kind.slug() == view.key.kind);
+        for (name, value) in &view.settings {
+            let is_option =
+                kind.is_some_and(|kind| fields_of(*kind).any(|field| field.name == name && field.option));
+            if is_option { &mut options } else { &mut details }.insert(name.clone(), value.clone());
+        }
+        options.entry("custom_tags").or_insert_with(|| json!({}));
+        // Refresh reads one name, the read after a write the other (vault-sync-api.md 3.3).
+        options.insert("granularity_level".into(), json!(view.granularity.as_str()));
+        options.insert("granularity".into(), json!(view.granularity.as_str()));
+        options.insert("secret_name_template".into(), json!(view.template));
+        let mut shown = Map::from_iter([
+            ("connection_details".to_owned(), Value::Object(details)),
+            ("name".to_owned(), json!(view.key.name.as_str())),
+            ("type".to_owned(), json!(view.key.kind)),
+            ("options".to_owned(), Value::Object(options)),
+        ]);
+        if let Some(purge) = &view.purge {
+            shown.insert("purge_initiated_at".into(), json!(purge.initiated.to_string()));
+            if let Some(error) = &purge.error {
+                shown.insert("purge_error".into(), json!(error));
+            }
+        }
+        if let Some(since) = view.mass_delete_held {
+            shown.insert("mass_delete_held_at".into(), json!(since.to_string()));
+        }
+        Value::Object(shown)
+    }
+}
+
+/// `associated_secrets`, keyed by accessor, secret and, if there is one, sub-key.
+fn associated(key: &DestinationKey, views: &[EntryView], counters: bool) -> Reply {
+    let secrets: Map<String, Value> = views
+        .iter()
+        .map(|view| {
+            let mut entry = status_of(view);
+            entry.insert("accessor".into(), json!(view.accessor.as_str()));
+            entry.insert("secret_name".into(), json!(view.path.as_str()));
+            entry.insert("mount".into(), json!(view.mount));
+            let sub_key = view.sub_key.as_ref().map(|key| format!("/{key}")).unwrap_or_default();
+            (format!("{}/{}{sub_key}", view.accessor, view.path), Value::Object(entry))
+        })
+        .collect();
+    let mut data = json!({
+        "associated_secrets": secrets, "store_name": key.name.as_str(), "store_type": key.kind,
+    });
+    if counters {
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for view in views {
+            *counts.entry(view.status.as_str()).or_default() += 1;
+        }
+        data["sync_operation_counters"] = json!(counts);
+    }
+    Reply::serialized(SYSTEM, &data)
+}
+
+/// What every form of an association entry tells.
+fn status_of(view: &EntryView) -> Map<String, Value> {
+    let mut entry = Map::from_iter([
+        ("sync_status".to_owned(), json!(view.status.as_str())),
+        ("updated_at".to_owned(), json!(view.updated_at.to_string())),
+    ]);
+    if let Some(sub_key) = &view.sub_key {
+        entry.insert("sub_key".into(), json!(sub_key));
+    }
+    if let Some(name) = &view.external_name {
+        entry.insert("external_name".into(), json!(name.as_str()));
+    }
+    if view.unverified {
+        entry.insert("ownership".into(), json!("unverified"));
+    }
+    if let Some(failure) = &view.failure {
+        entry.insert("error_code".into(), json!(failure.code));
+        entry.insert("error_message".into(), json!(failure.message));
+        entry.insert("error_at".into(), json!(failure.at.to_string()));
+        entry.insert("retry_at".into(), json!(failure.retry_at.map(|at| at.to_string())));
+        entry.insert("attempts".into(), json!(view.attempts));
+    }
+    entry
+}
+
+fn destination_key(kind: &str, name: &str) -> Result<DestinationKey, AppError> {
+    let name = DestinationName::parse(name).map_err(|error| AppError::invalid(error.to_string()))?;
+    Ok(DestinationKey { kind: kind.to_owned(), name })
+}
+
+/// `mount` and `secret_name`, and the warning for what else was given.
+fn source_fields(request: &Request) -> Result<(MountPath, SecretPath, Option<String>), AppError> {
+    let mut fields = Fields::of(request)?;
+    let missing = |name: &str| AppError::invalid(format!("missing required field: {name}"));
+    let mount = fields.text("mount")?.ok_or_else(|| missing("mount"))?;
+    let name = fields.text("secret_name")?.ok_or_else(|| missing("secret_name"))?;
+    let mount = MountPath::parse(&mount).map_err(|error| AppError::invalid(format!("mount: {error}")))?;
+    let path =
+        SecretPath::parse(&name).map_err(|error| AppError::invalid(format!("secret_name: {error}")))?;
+    Ok((mount, path, fields.unknown()))
+}
+
+fn refused(error: DestinationError) -> AppError {
+    match error {
+        DestinationError::NoDestination(_) => AppError::NotFound(Some(error.to_string())),
+        DestinationError::Store(error) => error.into(),
+        DestinationError::UnknownKind { .. }
+        | DestinationError::Field(_)
+        | DestinationError::Immutable { .. }
+        | DestinationError::PurgeInProgress(_)
+        | DestinationError::InUse(_)
+        | DestinationError::Disabled => AppError::Invalid(error.to_string()),
+    }
+}
+
+fn not_associated(error: AssociationError) -> AppError {
+    match error {
+        AssociationError::NoDestination(_) => AppError::NotFound(Some(error.to_string())),
+        AssociationError::Store(error) => error.into(),
+        AssociationError::Unreadable(text) => AppError::Internal(text),
+        AssociationError::PurgeInProgress(_)
+        | AssociationError::NoSecret { .. }
+        | AssociationError::NameHeld { .. }
+        | AssociationError::QueueFull(_) => AppError::Invalid(error.to_string()),
+    }
 }
