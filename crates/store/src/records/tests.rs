@@ -281,7 +281,7 @@ proptest! {
         let any = Any(SeededEntropy::new(seed));
         reads_back(&any.store_header());
         reads_back(&MountTable { mounts: any.list(Any::mount), erasing: any.list(Any::accessor) });
-        reads_back(&SyncConfig { disabled: any.flag(), queue_capacity: any.number() });
+        reads_back(&SyncConfig { disabled: any.flag(), queue_capacity: any.number(), activated: any.flag() });
         reads_back(&any.secret_meta());
         reads_back(&Folder { name: any.text() });
         reads_back(&SecretVersion { data: any.bytes() });
@@ -381,7 +381,7 @@ fn the_layout_of_every_record_is_pinned() {
         &MountTable { mounts: vec![mount], erasing: vec![accessor.clone()] },
         "01077365637265742f0b6b765f65623461636261650175026b760164010776657273696f6e01320102010668696464656e0101610101620101630101640a0101010b6b765f6562346163626165",
     );
-    pinned(&SyncConfig { disabled: true, queue_capacity: 1_000_000 }, "01c0843d");
+    pinned(&SyncConfig { disabled: true, queue_capacity: 1_000_000, activated: true }, "01c0843d01");
     pinned(
         &SecretMeta {
             name: text("db"),
