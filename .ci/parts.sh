@@ -38,7 +38,7 @@ set_up_python() {
 # set_up_nextest: prints nothing, leaves the binary's path in NEXTEST_BIN.
 set_up_nextest() {
     local have
-    have=$(cargo nextest --version 2>/dev/null | awk 'NR == 1 { print $2 }')
+    have=$(cargo nextest --version 2>/dev/null | awk 'NR == 1 { print $2 }' || true)
     if [ -n "$have" ] && [ "$(printf '%s\n%s\n' "$NEXTEST" "$have" | sort -V | head -n 1)" = "$NEXTEST" ]; then
         NEXTEST_BIN=$(command -v cargo-nextest || printf '%s/bin/cargo-nextest' "${CARGO_HOME:-$HOME/.cargo}")
         return
@@ -47,7 +47,7 @@ set_up_nextest() {
     case "$("$NEXTEST_BIN" nextest --version 2>/dev/null)" in *" $NEXTEST "*) return ;; esac
     say "building cargo-nextest $NEXTEST (once; some minutes)"
     mkdir -p "$CACHE/logs"
-    if ! (cd "$CACHE" && cargo install --debug --locked "cargo-nextest@$NEXTEST" --root "$CACHE/tools") >"$CACHE/logs/nextest.log" 2>&1; then
+    if ! (cd "$CACHE" && cargo install --debug --locked --no-default-features "cargo-nextest@$NEXTEST" --root "$CACHE/tools") >"$CACHE/logs/nextest.log" 2>&1; then
         tail -n 20 "$CACHE/logs/nextest.log" >&2
         fail "part cargo-nextest: could not build $NEXTEST (whole log: $CACHE/logs/nextest.log)"
     fi

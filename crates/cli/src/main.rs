@@ -2,33 +2,44 @@
 //! clock, dice and way out to the network, and hands them to the crates that do the work. Data goes
 //! to stdout, talk to stderr; the exit code is 0 when all is well, 1 when something failed, 2 when
 //! it was asked for wrongly.
-#![expect(dead_code, reason = "the parts that serve are being built; gone with their first landing")]
 
 mod args;
 mod config;
 mod env;
+mod failure;
+mod house;
 mod logging;
+mod printer;
 mod real;
+mod serve;
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::{Cli, Command};
+use crate::{
+    args::{Cli, Command},
+    failure::Failure,
+};
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(args::two_dashes(std::env::args_os()));
-    let done = match cli.command {
-        Command::Version => writeln!(std::io::stdout(), "keyferry {}", env!("CARGO_PKG_VERSION")),
-        Command::Server(_) | Command::Init(_) | Command::Demo => {
-            Err(std::io::Error::other("this build cannot serve yet: the server crate has not landed"))
-        }
-    };
-    match done {
+    match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            let _ = writeln!(std::io::stderr(), "keyferry: {e}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            printer::talk(format_args!("keyferry: {failure}"));
+            failure.exit_code().into()
         }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Version => {
+            printer::data(format_args!("keyferry {}", env!("CARGO_PKG_VERSION")));
+            Ok(())
+        }
+        Command::Server(args) => serve::run(&args, env::snapshot()),
+        Command::Init(_) | Command::Demo => Err(Failure::failed("not built yet")),
     }
 }

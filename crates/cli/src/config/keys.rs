@@ -6,6 +6,7 @@ pub(crate) struct Key {
     pub(crate) section: &'static str,
     pub(crate) name: &'static str,
     pub(crate) takes: Takes,
+    #[cfg_attr(not(test), expect(dead_code, reason = "printed into docs/configuration.md, by a test"))]
     pub(crate) help: &'static str,
 }
 
@@ -80,6 +81,26 @@ pub(crate) const KEYS: &[Key] = &[
         "shutdown_deadline",
         Takes::Text,
         "How long requests and deliveries under way may go on once the server is told to stop (SIGTERM, SIGINT).",
+    ),
+    key(
+        "server",
+        "vault_version",
+        Takes::Text,
+        "The Vault version clients are to treat this server as; Terraform's provider chooses its features by it.",
+    ),
+    key("server", "cluster_name", Takes::Text, "Shown by `sys/health` and `sys/seal-status`."),
+    key(
+        "server",
+        "default_lease_ttl",
+        Takes::Text,
+        "How long a token lasts when it does not ask for a time.",
+    ),
+    key("server", "max_lease_ttl", Takes::Text, "How long a token lasts at most."),
+    key(
+        "server",
+        "max_secret_size",
+        Takes::Whole,
+        "Largest `data` of one secret version, in bytes as stored.",
     ),
     key(
         "sync",

@@ -6,6 +6,7 @@
 mod docs;
 mod keys;
 mod sections;
+mod settings;
 mod value;
 
 use std::{
@@ -85,6 +86,8 @@ impl Config {
         for (name, span) in [
             ("listener.max_request_duration", self.listener.max_request_duration),
             ("listener.shutdown_deadline", self.listener.shutdown_deadline),
+            ("server.default_lease_ttl", self.server.default_lease_ttl),
+            ("server.max_lease_ttl", self.server.max_lease_ttl),
             ("sync.connect_timeout", self.sync.connect_timeout),
             ("sync.call_timeout", self.sync.call_timeout),
             ("sync.sweep_interval", self.sync.sweep_interval),
@@ -93,6 +96,9 @@ impl Config {
             if span.0.is_zero() {
                 faults.push(format!("{name} must be longer than 0s"));
             }
+        }
+        if self.server.default_lease_ttl.0 > self.server.max_lease_ttl.0 {
+            faults.push("server.default_lease_ttl must not be longer than server.max_lease_ttl".to_owned());
         }
         if faults.is_empty() { Ok(()) } else { Err(ConfigError(faults.join("\n"))) }
     }
@@ -219,7 +225,7 @@ mod tests {
             ),
             (
                 "[stroage]\n",
-                "k.toml:1: stroage: unknown field `stroage`, expected one of `storage`, `listener`, `sync`, `log`",
+                "k.toml:1: stroage: unknown field `stroage`, expected one of `storage`, `listener`, `server`, `sync`, `log`",
             ),
         ] {
             assert_eq!(fault(text), message);

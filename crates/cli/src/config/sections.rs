@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::value::{Address, Span, Whole};
+use super::value::{Address, Release, Span, Whole};
 
 /// A whole configuration file.
 #[derive(Default, Serialize, Deserialize)]
@@ -13,6 +13,7 @@ use super::value::{Address, Span, Whole};
 pub(crate) struct Config {
     pub(crate) storage: Storage,
     pub(crate) listener: Listener,
+    pub(crate) server: Server,
     pub(crate) sync: Sync,
     pub(crate) log: Log,
 }
@@ -53,6 +54,29 @@ impl Default for Listener {
             max_json_members: Whole(10_000),
             max_connections: Whole(10_000),
             shutdown_deadline: Span::secs(30),
+        }
+    }
+}
+
+/// `[server]`
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Server {
+    pub(crate) vault_version: Release,
+    pub(crate) cluster_name: String,
+    pub(crate) default_lease_ttl: Span,
+    pub(crate) max_lease_ttl: Span,
+    pub(crate) max_secret_size: Whole<1024, 16_777_216>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            vault_version: Release("1.20.0".to_owned()),
+            cluster_name: "keyferry".to_owned(),
+            default_lease_ttl: Span::secs(2_764_800),
+            max_lease_ttl: Span::secs(2_764_800),
+            max_secret_size: Whole(1 << 20),
         }
     }
 }

@@ -73,9 +73,32 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
+/// A release number of three parts. Terraform's provider stops at anything else.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Release(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Release {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number =
+            |part: &str| !part.is_empty() && part.len() < 6 && part.bytes().all(|b| b.is_ascii_digit());
+        if text.split('.').count() == 3 && text.split('.').all(number) {
+            Ok(Self(text))
+        } else {
+            Err(de::Error::custom("not a release number: want three numbers such as 1.20.0"))
+        }
+    }
+}
+
 /// A whole number within bounds, both included.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Whole<const MIN: u64, const MAX: u64>(pub(crate) u64);
+
+impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
+    pub(crate) fn usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

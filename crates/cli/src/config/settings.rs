@@ -1,0 +1,87 @@
+//! The configuration in the words of the crates that are configured.
+
+use std::net::SocketAddr;
+
+use destinations::NetSettings;
+use server::{app, http};
+
+use super::{Config, ConfigError, sections::ListKeyStyle};
+
+impl Config {
+    /// The way out.
+    pub(crate) fn net(&self) -> Result<NetSettings, ConfigError> {
+        let extra_roots = match &self.sync.ca_file {
+            Some(path) => std::fs::read(path)
+                .map_err(|e| ConfigError(format!("sync.ca_file: {}: cannot be read: {e}", path.display())))?,
+            None => Vec::new(),
+        };
+        Ok(NetSettings {
+            extra_roots,
+            connect_timeout: self.sync.connect_timeout.0,
+            call_timeout: self.sync.call_timeout.0,
+            allow_private_networks: self.sync.allow_private_networks,
+            ..NetSettings::default()
+        })
+    }
+
+    /// The engine.
+    pub(crate) fn engine(&self) -> engine::Settings {
+        let sync = &self.sync;
+        engine::Settings {
+            concurrency: sync.concurrency.usize(),
+            sweep_interval: sync.sweep_interval.0,
+            mass_delete_count: sync.mass_delete_count.usize(),
+            mass_delete_percent: sync.mass_delete_percent.usize(),
+            mass_delete_window: sync.mass_delete_window.0,
+            ..engine::Settings::default()
+        }
+    }
+
+    /// The sync API.
+    pub(crate) fn sync_api(&self) -> app::SyncSettings {
+        app::SyncSettings {
+            slash_list_keys: self.sync.list_key_style == ListKeyStyle::Slash,
+            require_activation: self.sync.require_activation,
+        }
+    }
+
+    /// The use cases.
+    pub(crate) fn app(&self) -> app::Settings {
+        let server = &self.server;
+        app::Settings {
+            vault_version: server.vault_version.0.clone(),
+            cluster_name: server.cluster_name.clone(),
+            default_lease_ttl: server.default_lease_ttl.0.as_secs(),
+            max_lease_ttl: server.max_lease_ttl.0.as_secs(),
+            max_secret_size: server.max_secret_size.usize(),
+            ..app::Settings::default()
+        }
+    }
+
+    /// The listener. `listen` wins over what is configured.
+    pub(crate) fn http(&self, listen: Option<SocketAddr>) -> http::Config {
+        let listener = &self.listener;
+        let tls = match (&listener.tls_cert_file, &listener.tls_key_file) {
+            (Some(certificate), Some(key)) => {
+                Some(http::TlsFiles { certificate: certificate.clone(), key: key.clone() })
+            }
+            _ => None,
+        };
+        http::Config {
+            listen: listen.unwrap_or(listener.address.0),
+            tls,
+            limits: http::Limits {
+                body: listener.max_request_size.usize(),
+                json: model::json::Limits {
+                    depth: listener.max_json_depth.usize(),
+                    string: listener.max_json_string_length.usize(),
+                    members: listener.max_json_members.usize(),
+                },
+                request: listener.max_request_duration.0,
+                connections: listener.max_connections.usize(),
+                shutdown: listener.shutdown_deadline.0,
+                ..http::Limits::default()
+            },
+        }
+    }
+}

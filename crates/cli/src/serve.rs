@@ -1,0 +1,175 @@
+//! `keyferry server`
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use destinations::net::{Environment as _, Snapshot};
+use model::SecretBytes;
+use server::app::tokens;
+use store::{Memory, RootKey, Store};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    args::ServerArgs,
+    config::{Address, Config},
+    failure::Failure,
+    house::{House, Parts, World},
+    logging, printer,
+};
+
+/// Serves until told to stop.
+pub(crate) fn run(args: &ServerArgs, environment: Snapshot) -> Result<(), Failure> {
+    let mut config = Config::load(args.config.as_deref(), &environment).map_err(Failure::wrong)?;
+    let (what, listen) = if args.dev {
+        // A developer's destinations are on the developer's machine more often than not.
+        config.sync.allow_private_networks = true;
+        (
+            Served::Dev { token: dev_token(args, &environment)?, kv: !args.dev_no_kv },
+            dev_address(args, &environment)?,
+        )
+    } else {
+        (Served::Directory(config.data_dir(args.data.as_deref()).map_err(Failure::wrong)?), args.listen)
+    };
+    logging::start(&config.log);
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
+    runtime.block_on(serve(what, listen.map(|Address(address)| address), &config, environment))
+}
+
+enum Served {
+    /// In memory.
+    Dev { token: Option<SecretBytes>, kv: bool },
+    /// The store that `init` made there.
+    Directory(PathBuf),
+}
+
+async fn serve(
+    what: Served,
+    listen: Option<SocketAddr>,
+    config: &Config,
+    environment: Snapshot,
+) -> Result<(), Failure> {
+    let world = World::real();
+    let mut signals = Signals::catch().map_err(Failure::failed)?;
+    match what {
+        Served::Dev { token, kv } => {
+            let (store, token) = dev_store(token, &world).await?;
+            let parts = Parts::new(&store, config, environment, &world)?;
+            if kv {
+                parts.mount_kv(&token).await?;
+            }
+            let house = parts.open(listen, config).await?;
+            printer::talk("dev mode: everything is kept in memory and lost at the end");
+            printer::data(format_args!("export VAULT_ADDR={}", house.url()));
+            // EXPOSE: dev mode prints its root token, as Vault's does.
+            printer::data(format_args!(
+                "export VAULT_TOKEN={}",
+                quoted(token.expose_text().unwrap_or_default())
+            ));
+            signals.end(house).await;
+        }
+        Served::Directory(directory) => {
+            return Err(Failure::failed(format!(
+                "{}: this build serves --dev only so far",
+                directory.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A new store in memory, and its root token.
+pub(crate) async fn dev_store(
+    token: Option<SecretBytes>,
+    world: &World,
+) -> Result<(Store, SecretBytes), Failure> {
+    let World { clock, entropy } = world;
+    let root = RootKey::random(entropy.as_ref());
+    let store = Store::init(Arc::new(Memory::new()), &root, clock.as_ref(), entropy.clone())
+        .await
+        .map_err(Failure::failed)?;
+    let token = tokens::create_root(&store, clock.as_ref(), entropy.as_ref(), token)
+        .await
+        .map_err(Failure::failed)?;
+    Ok((store, token))
+}
+
+fn dev_token(args: &ServerArgs, environment: &Snapshot) -> Result<Option<SecretBytes>, Failure> {
+    let given = args
+        .dev_root_token_id
+        .clone()
+        .or_else(|| environment.var("BAO_DEV_ROOT_TOKEN_ID"))
+        .or_else(|| environment.var("VAULT_DEV_ROOT_TOKEN_ID"));
+    match given {
+        // It travels in a header.
+        Some(text) if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) => {
+            Err(Failure::wrong("--dev-root-token-id: want printable ASCII characters without spaces"))
+        }
+        given => Ok(given.map(SecretBytes::from)),
+    }
+}
+
+fn dev_address(args: &ServerArgs, environment: &Snapshot) -> Result<Option<Address>, Failure> {
+    if args.dev_listen_address.is_some() {
+        return Ok(args.dev_listen_address);
+    }
+    for name in ["BAO_DEV_LISTEN_ADDRESS", "VAULT_DEV_LISTEN_ADDRESS"] {
+        if let Some(text) = environment.var(name) {
+            return text.parse().map(Some).map_err(|fault| Failure::wrong(format!("{name}: {fault}")));
+        }
+    }
+    Ok(None)
+}
+
+/// As a POSIX shell takes it.
+fn quoted(text: &str) -> String {
+    if text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// The signals a server listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT and closes the house; a second one does not wait for that. SIGHUP
+    /// reads the certificate again.
+    async fn end(&mut self, house: House) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                _ = self.hangup.recv() => house.reload(),
+            }
+        }
+        tracing::info!("stopping; a second signal stops at once");
+        tokio::select! {
+            () = house.close() => tracing::info!("stopped"),
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_printed_as_a_shell_takes_it() {
+        assert_eq!(quoted("root-1.x_Y"), "root-1.x_Y");
+        assert_eq!(quoted("a'b$c"), r"'a'\''b$c'");
+    }
+}
