@@ -9,6 +9,7 @@
 
 mod backend;
 mod barrier;
+pub mod data_dir;
 mod embedded;
 mod error;
 mod keys;
@@ -16,6 +17,7 @@ pub mod kv;
 mod memory;
 mod open_error;
 pub mod records;
+pub mod root_key_file;
 mod typed;
 
 pub use backend::{Backend, Batch, Check, Entry, MAX_VALUE, Revision, Write};

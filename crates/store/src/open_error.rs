@@ -23,14 +23,28 @@ pub enum OpenError {
     },
     /// There is a root key but no store beside it.
     #[error(
-        "{key} exists but {file} does not: an init was interrupted, or the store was moved away; \
-         put the store back, or, if there never was one, move the key file away and run init again",
+        "{key} exists but {file} does not; put the store back beside its key, or move the key file away \
+         and run init again",
         key = .key.display(), file = .file.display()
     )]
     KeyWithoutStore {
         /// The key file.
         key: PathBuf,
         /// The store's file, absent.
+        file: PathBuf,
+    },
+    /// A store was being made and is not complete.
+    #[error(
+        "an init of {} was interrupted, or is still running; if it is not, nothing was stored yet: delete \
+         {} and {}, and run init again",
+        .dir.display(), .new_key.display(), .file.display()
+    )]
+    Interrupted {
+        /// The data directory.
+        dir: PathBuf,
+        /// The working name of the root key.
+        new_key: PathBuf,
+        /// The store's file, if it got that far.
         file: PathBuf,
     },
     /// Another process holds the file.

@@ -214,7 +214,11 @@ pub(crate) fn sync_dir_of(path: &Path) -> Result<(), OpenError> {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(OpenError::io("flush", dir))
+    // Elsewhere a directory cannot be opened like a file.
+    if cfg!(unix) {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(OpenError::io("flush", dir))?;
+    }
+    Ok(())
 }
 
 fn backend(file: File) -> io::Result<FileBackend> {

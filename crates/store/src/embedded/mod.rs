@@ -80,9 +80,15 @@ impl Embedded {
     pub fn create(path: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
         file::make_empty(path)?;
         let source = Source::file(path, options);
-        let opened = source.create()?;
-        sync_dir_of(path)?;
-        Self::start(source, opened)
+        let made = source.create().and_then(|opened| {
+            sync_dir_of(path)?;
+            Self::start(source, opened)
+        });
+        if made.is_err() {
+            // Half a store is of no use, and would be in the way of the next attempt.
+            let _ = std::fs::remove_file(path);
+        }
+        made
     }
 
     /// Opens a store file.
