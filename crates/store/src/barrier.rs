@@ -1,255 +1,227 @@
 //! The seal between typed records and the bytes a back end holds.
 //!
-//! A root key opens the key ring; the key ring holds one data key per term and the index key. Each
-//! record is sealed with AES-256-GCM under a key derived (HKDF-SHA-256) from the newest term's data
-//! key and the record's own key bytes, with a fresh 96-bit nonce. Because every record has its own
-//! derived key, the number of seals under one key is the number of times one record was written,
-//! far below the 2^32 at which random nonces begin to matter.
+//! A root key opens the key ring ([`crate::keyring`]); the key ring holds one data key per term and
+//! the index key. Each record is sealed with AES-256-GCM under a key of its own, derived
+//! (HKDF-SHA-256) from a term's data key and the record's key bytes, with a fresh 96-bit nonce. So the
+//! number of seals under one key is the number of times one record was written, far below the 2^32 at
+//! which random nonces begin to matter.
 //!
-//! The record's key, the format byte and the term are bound as associated data: a sealed value moved
-//! to another key, or relabelled, does not open.
+//! A sealed record: format (1 byte), term (4, big endian), nonce (12), ciphertext, tag (16). All
+//! before the ciphertext is bound as associated data. The record's key is bound by the derivation: a
+//! sealed value moved to another key, or relabelled, does not open.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    error::Unspecified,
     hkdf,
 };
-use model::{Entropy, SecretBytes, Timestamp};
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use model::Entropy;
+use zeroize::Zeroizing;
 
-use crate::{Keys, StoreError};
+use crate::{keyring::KeyRing, plain::Plain};
 
-/// Where the sealed key ring lives. No record has this tag.
-pub(crate) const KEYRING_KEY: &[u8] = &[0x00];
 const SEAL_FORMAT: u8 = 1;
-const HEADER: usize = 1 + 4 + NONCE_LEN;
+/// Format, term, nonce.
+pub(crate) const HEADER: usize = 1 + 4 + NONCE_LEN;
+pub(crate) const TAG: usize = 16;
 
-/// The key that opens the key ring. Wiped on drop.
-#[derive(Clone)]
-pub struct RootKey(SecretBytes);
-
-impl RootKey {
-    /// A new random key.
-    pub fn random(entropy: &dyn Entropy) -> Self {
-        let mut bytes = Zeroizing::new(vec![0; 32]);
-        entropy.fill(&mut bytes);
-        Self(bytes.into())
-    }
-
-    /// From its 32 bytes.
-    pub fn from_bytes(bytes: SecretBytes) -> Option<Self> {
-        (bytes.len() == 32).then_some(Self(bytes))
-    }
-
-    /// Its 32 bytes, for the key file or the seal that guards it.
-    pub fn expose(&self) -> &[u8] {
-        self.0.expose()
-    }
+/// Seals and opens record bytes.
+pub(crate) struct Barrier {
+    /// Oldest first; the last one seals. Never empty.
+    terms: ArcSwap<Vec<TermKey>>,
+    entropy: Arc<dyn Entropy>,
 }
 
-/// What the sealed key ring holds.
-#[derive(Serialize, Deserialize)]
-struct KeyRing {
-    index_key: [u8; 32],
-    /// Oldest first; the last one seals.
-    terms: Vec<Term>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Term {
-    number: u32,
-    key: [u8; 32],
-    created: Timestamp,
-}
-
-impl Drop for KeyRing {
-    fn drop(&mut self) {
-        self.index_key.zeroize();
-        self.terms.iter_mut().for_each(|term| term.key.zeroize());
-    }
-}
-
-/// A term's data key, ready to derive record keys from.
+/// A term's data key, ready to derive record keys from. Wiped on drop.
 struct TermKey {
     number: u32,
     key: hkdf::Prk,
 }
 
-/// Seals and opens record bytes.
-pub struct Barrier {
-    terms: RwLock<Arc<Vec<TermKey>>>,
-    entropy: Arc<dyn Entropy>,
+/// Why sealed bytes do not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unopened {
+    /// Sealed under a term this key ring does not hold: perhaps another process has added one.
+    UnknownTerm,
+    /// In our words.
+    Broken(&'static str),
 }
 
 impl Barrier {
-    /// Makes a first key ring. Returns it sealed, to be stored under [`KEYRING_KEY`].
-    pub(crate) fn create(
-        root: &RootKey,
-        entropy: &Arc<dyn Entropy>,
-        now: Timestamp,
-    ) -> Result<Vec<u8>, StoreError> {
-        let mut ring =
-            KeyRing { index_key: [0; 32], terms: vec![Term { number: 1, key: [0; 32], created: now }] };
-        entropy.fill(&mut ring.index_key);
-        entropy.fill(&mut ring.terms[0].key);
-        seal_ring(root, &ring, entropy.as_ref())
+    pub(crate) fn new(ring: &KeyRing, entropy: Arc<dyn Entropy>) -> Self {
+        Self { terms: ArcSwap::from_pointee(term_keys(ring)), entropy }
     }
 
-    /// Opens the key ring: the barrier, and the index keys that never change.
-    pub(crate) fn open(
-        root: &RootKey,
-        sealed: &[u8],
-        entropy: Arc<dyn Entropy>,
-    ) -> Result<(Self, Keys), StoreError> {
-        let ring = open_ring(root, sealed)?;
-        let keys = Keys::new(&ring.index_key);
-        Ok((Self { terms: RwLock::new(Arc::new(term_keys(&ring))), entropy }, keys))
+    /// Takes over the terms of a key ring that was stored, unless the ones known are newer already.
+    pub(crate) fn adopt(&self, ring: &KeyRing) {
+        let newer = Arc::new(term_keys(ring));
+        let newest = |terms: &[TermKey]| terms.last().map_or(0, |term| term.number);
+        self.terms.rcu(|known| Arc::clone(if newest(&newer) > newest(known) { &newer } else { known }));
     }
 
-    /// The key ring with one more term, sealed for storage. [`Barrier::adopt`] starts to use it once
-    /// it is stored.
-    pub(crate) fn rotated(
-        &self,
-        root: &RootKey,
-        sealed: &[u8],
-        now: Timestamp,
-    ) -> Result<(Vec<u8>, u32), StoreError> {
-        let mut ring = open_ring(root, sealed)?;
-        let number = ring.terms.last().map_or(1, |term| term.number + 1);
-        let mut term = Term { number, key: [0; 32], created: now };
-        self.entropy.fill(&mut term.key);
-        ring.terms.push(term);
-        Ok((seal_ring(root, &ring, self.entropy.as_ref())?, number))
+    /// The term that seals.
+    pub(crate) fn term(&self) -> u32 {
+        self.terms.load().last().map_or(0, |term| term.number)
     }
 
-    /// Takes over a stored key ring's terms.
-    pub(crate) fn adopt(&self, root: &RootKey, sealed: &[u8]) -> Result<(), StoreError> {
-        let terms = Arc::new(term_keys(&open_ring(root, sealed)?));
-        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = terms;
-        Ok(())
+    /// An empty buffer to seal; `spare`: how many bytes are expected.
+    pub(crate) fn plain(spare: usize) -> Plain {
+        Plain::behind(HEADER, spare + TAG)
     }
 
-    /// The term that seals, and when it was installed is in the ring.
-    pub fn term(&self) -> u32 {
-        self.current_terms().last().map_or(0, |term| term.number)
-    }
-
-    fn current_terms(&self) -> Arc<Vec<TermKey>> {
-        Arc::clone(&self.terms.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Seals `plain` for the record key `key`.
-    pub(crate) fn seal(&self, key: &[u8], plain: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let tag = key.first().copied().unwrap_or_default();
-        let terms = self.current_terms();
-        let term = terms.last().ok_or(StoreError::Corrupt { tag, what: "the key ring holds no key" })?;
+    /// Seals what was put into a [`Barrier::plain`] for the record key `key`.
+    pub(crate) fn seal(&self, key: &[u8], mut plain: Plain) -> Result<Vec<u8>, &'static str> {
+        let terms = self.terms.load();
+        let term = terms.last().ok_or("the key ring holds no key")?;
         let mut nonce = [0; NONCE_LEN];
         self.entropy.fill(&mut nonce);
-        let mut sealed = Vec::with_capacity(HEADER + plain.len() + AES_256_GCM.tag_len());
-        sealed.push(SEAL_FORMAT);
-        sealed.extend_from_slice(&term.number.to_be_bytes());
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(plain);
-        let mac = record_key(term, key)
-            .and_then(|cipher| {
-                cipher.seal_in_place_separate_tag(
-                    Nonce::assume_unique_for_key(nonce),
-                    associated_data(key, term.number),
-                    &mut sealed[HEADER..],
-                )
-            })
-            .map_err(|_| StoreError::Corrupt { tag, what: "it could not be sealed" })?;
-        sealed.extend_from_slice(mac.as_ref());
-        Ok(sealed)
+        let (header, body) = plain.parts_mut();
+        header[0] = SEAL_FORMAT;
+        header[1..5].copy_from_slice(&term.number.to_be_bytes());
+        header[5..].copy_from_slice(&nonce);
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = record_key(term, key)
+            .and_then(|cipher| cipher.seal_in_place_separate_tag(nonce, Aad::from(&*header), body))
+            .map_err(|Unspecified| "it could not be sealed")?;
+        plain.extend(tag.as_ref());
+        Ok(plain.into_sealed())
     }
 
     /// Opens what [`Barrier::seal`] made for the same key. The plain bytes are wiped on drop.
-    pub(crate) fn open_record(&self, key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        let tag = key.first().copied().unwrap_or_default();
-        let corrupt = |what| StoreError::Corrupt { tag, what };
-        if sealed.len() < HEADER + AES_256_GCM.tag_len() {
-            return Err(corrupt("it is too short"));
+    pub(crate) fn open(&self, key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
+        let too_short = Unopened::Broken("it is too short");
+        let (header, rest) = sealed.split_first_chunk::<HEADER>().ok_or(too_short)?;
+        let (body, tag) = rest.split_last_chunk::<TAG>().ok_or(too_short)?;
+        let [format, t1, t2, t3, t4, nonce @ ..] = *header;
+        if format != SEAL_FORMAT {
+            return Err(Unopened::Broken("it is sealed in a format this version does not know"));
         }
-        let (header, body) = sealed.split_at(HEADER);
-        if header[0] != SEAL_FORMAT {
-            return Err(corrupt("it is sealed in a format this version does not know"));
-        }
-        let (number, nonce) = header[1..].split_at(4);
-        let number = u32::from_be_bytes(number.try_into().unwrap_or_default());
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| corrupt("its nonce is damaged"))?;
-        let terms = self.current_terms();
-        let term = terms
-            .iter()
-            .rev()
-            .find(|term| term.number == number)
-            .ok_or(corrupt("it is sealed under a key that the key ring does not hold"))?;
-        let mut plain = Zeroizing::new(body.to_vec());
-        let length = record_key(term, key)
-            .and_then(|cipher| {
-                cipher.open_in_place(nonce, associated_data(key, number), &mut plain).map(|plain| plain.len())
-            })
-            .map_err(|_| corrupt("its seal is broken"))?;
-        plain.truncate(length);
+        let number = u32::from_be_bytes([t1, t2, t3, t4]);
+        let terms = self.terms.load();
+        let term = terms.iter().rev().find(|term| term.number == number).ok_or(Unopened::UnknownTerm)?;
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let mut plain = Zeroizing::new(vec![0; body.len()]);
+        record_key(term, key)
+            .and_then(|cipher| cipher.open_separate_gather(nonce, Aad::from(header), body, tag, &mut plain))
+            .map_err(|Unspecified| Unopened::Broken("its seal is broken"))?;
         Ok(plain)
     }
 }
 
-fn associated_data(key: &[u8], term: u32) -> Aad<Vec<u8>> {
-    let mut data = Vec::with_capacity(key.len() + 5);
-    data.push(SEAL_FORMAT);
-    data.extend_from_slice(&term.to_be_bytes());
-    data.extend_from_slice(key);
-    Aad::from(data)
-}
-
-fn record_key(term: &TermKey, key: &[u8]) -> Result<LessSafeKey, aws_lc_rs::error::Unspecified> {
-    let info = [b"keyferry record".as_slice(), key];
-    let okm = term.key.expand(&info, &AES_256_GCM)?;
-    Ok(LessSafeKey::new(UnboundKey::from(okm)))
+fn record_key(term: &TermKey, key: &[u8]) -> Result<LessSafeKey, Unspecified> {
+    let mut derived = Zeroizing::new([0; 32]);
+    term.key.expand(&[b"keyferry record", key], &AES_256_GCM)?.fill(&mut *derived)?;
+    UnboundKey::new(&AES_256_GCM, &*derived).map(LessSafeKey::new)
 }
 
 fn term_keys(ring: &KeyRing) -> Vec<TermKey> {
-    ring.terms
-        .iter()
-        .map(|term| TermKey {
-            number: term.number,
-            key: hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &term.key),
-        })
+    ring.terms()
+        .map(|(number, key)| TermKey { number, key: hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, key) })
         .collect()
 }
 
-fn ring_cipher(root: &RootKey) -> Result<LessSafeKey, StoreError> {
-    // EXPOSE: the root key opens the key ring, here and nowhere else.
-    UnboundKey::new(&AES_256_GCM, root.expose())
-        .map(LessSafeKey::new)
-        .map_err(|_| StoreError::Corrupt { tag: 0, what: "the root key is not 32 bytes" })
-}
+#[cfg(test)]
+mod tests {
+    use model::{SeededEntropy, Timestamp};
+    use proptest::prelude::*;
 
-fn seal_ring(root: &RootKey, ring: &KeyRing, entropy: &dyn Entropy) -> Result<Vec<u8>, StoreError> {
-    let failed = StoreError::Corrupt { tag: 0, what: "the key ring could not be sealed" };
-    let mut plain = Zeroizing::new(postcard::to_stdvec(ring).map_err(|_| failed.clone())?);
-    let mut nonce = [0; NONCE_LEN];
-    entropy.fill(&mut nonce);
-    let mac = ring_cipher(root)?
-        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from([SEAL_FORMAT]), &mut plain)
-        .map_err(|_| failed)?;
-    Ok([&[SEAL_FORMAT], nonce.as_slice(), &plain, mac.as_ref()].concat())
-}
+    use super::*;
 
-fn open_ring(root: &RootKey, sealed: &[u8]) -> Result<KeyRing, StoreError> {
-    let corrupt = |what| StoreError::Corrupt { tag: 0, what };
-    let Some((&format, rest)) = sealed.split_first() else { return Err(corrupt("the key ring is empty")) };
-    if format != SEAL_FORMAT || rest.len() < NONCE_LEN {
-        return Err(corrupt("the key ring is of a format this version does not know"));
+    fn ring() -> KeyRing {
+        KeyRing::random(&SeededEntropy::new(1), Timestamp::from_secs(1))
     }
-    let (nonce, body) = rest.split_at(NONCE_LEN);
-    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| corrupt("the key ring is damaged"))?;
-    let mut plain = Zeroizing::new(body.to_vec());
-    let length = ring_cipher(root)?
-        .open_in_place(nonce, Aad::from([SEAL_FORMAT]), &mut plain)
-        .map_err(|_| corrupt("the key ring does not open with this root key"))?
-        .len();
-    postcard::from_bytes(&plain[..length]).map_err(|_| corrupt("the key ring does not parse"))
+
+    fn barrier(ring: &KeyRing) -> Barrier {
+        Barrier::new(ring, Arc::new(SeededEntropy::new(2)))
+    }
+
+    fn seal(barrier: &Barrier, key: &[u8], bytes: &[u8]) -> Vec<u8> {
+        let mut plain = Barrier::plain(0);
+        plain.extend(bytes);
+        barrier.seal(key, plain).unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_opens_and_does_not_show() {
+        let barrier = barrier(&ring());
+        for size in [0, 1, 15, 16, 17, 300, 100_000] {
+            let plain = vec![b'x'; size];
+            let sealed = seal(&barrier, b"key", &plain);
+            assert_eq!(sealed.len(), HEADER + size + TAG);
+            assert!(size < 16 || !sealed.windows(16).any(|window| window == &plain[..16]));
+            assert_eq!(*barrier.open(b"key", &sealed).unwrap(), plain);
+        }
+        assert_ne!(seal(&barrier, b"key", b"same"), seal(&barrier, b"key", b"same"), "the nonce is fresh");
+    }
+
+    #[test]
+    fn every_changed_bit_is_noticed() {
+        let barrier = barrier(&ring());
+        let sealed = seal(&barrier, b"key", b"some bytes");
+        for at in 0..sealed.len() {
+            for bit in 0..8 {
+                let mut changed = sealed.clone();
+                changed[at] ^= 1 << bit;
+                assert!(barrier.open(b"key", &changed).is_err(), "bit {bit} of byte {at}");
+            }
+        }
+        for length in 0..sealed.len() {
+            assert!(barrier.open(b"key", &sealed[..length]).is_err(), "cut to {length}");
+        }
+        assert!(barrier.open(b"key", &[&sealed[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn a_value_moved_to_another_key_does_not_open() {
+        let barrier = barrier(&ring());
+        let sealed = seal(&barrier, b"key", b"some bytes");
+        for other in [b"".as_slice(), b"ke", b"key\0", b"kez", b"another"] {
+            assert_eq!(barrier.open(other, &sealed), Err(Unopened::Broken("its seal is broken")));
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_store_does_not_open() {
+        let sealed = seal(&barrier(&ring()), b"key", b"some bytes");
+        let other = KeyRing::random(&SeededEntropy::new(7), Timestamp::from_secs(1));
+        assert_eq!(barrier(&other).open(b"key", &sealed), Err(Unopened::Broken("its seal is broken")));
+    }
+
+    #[test]
+    fn terms_are_kept_apart_and_an_unknown_one_is_told() {
+        let first = ring();
+        let second = first.rotated(&SeededEntropy::new(3), Timestamp::from_secs(2)).unwrap();
+        let (old, new) = (barrier(&first), barrier(&second));
+        assert_eq!((old.term(), new.term()), (1, 2));
+        let (by_old, by_new) = (seal(&old, b"key", b"old"), seal(&new, b"key", b"new"));
+        assert_eq!(**new.open(b"key", &by_old).unwrap(), *b"old");
+        assert_eq!(old.open(b"key", &by_new), Err(Unopened::UnknownTerm));
+        let mut relabelled = by_old;
+        relabelled[4] = 2;
+        assert_eq!(new.open(b"key", &relabelled), Err(Unopened::Broken("its seal is broken")));
+        old.adopt(&second);
+        assert_eq!(**old.open(b"key", &by_new).unwrap(), *b"new");
+        new.adopt(&first);
+        assert_eq!(new.term(), 2, "an older ring read late changes nothing");
+    }
+
+    /// Bytes sealed by the first version, which every later one must open.
+    #[test]
+    fn the_format_is_pinned() {
+        let sealed = "0100000001ce56971cde355897421efc0bb0875d8a4d989529729cc7fcd5b510e7b19b2465b6d92333552f";
+        assert_eq!(hex::encode(seal(&barrier(&ring()), b"key", b"some bytes")), sealed);
+        assert_eq!(**barrier(&ring()).open(b"key", &hex::decode(sealed).unwrap()).unwrap(), *b"some bytes");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_opening_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), format in 0..3_u8) {
+            let barrier = barrier(&ring());
+            prop_assert!(barrier.open(b"key", &bytes).is_err());
+            let _ = barrier.open(b"key", &[&[format, 0, 0, 0, 1], &bytes[..]].concat());
+        }
+    }
 }

@@ -268,8 +268,118 @@ impl Keys {
 
     /// The source and destination that an association's or an outbox row's key names.
     pub fn parts_of_association(bytes: &[u8]) -> Option<(DestinationId, Node)> {
-        let rest = bytes.get(1..33)?;
-        let (destination, source) = rest.split_at(16);
-        Some((DestinationId::from_bytes(destination.try_into().ok()?), Node(source.try_into().ok()?)))
+        let (_, rest) = bytes.split_first()?;
+        let (destination, source) = rest.split_first_chunk()?;
+        Some((DestinationId::from_bytes(*destination), Node(source.try_into().ok()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use model::DestinationName;
+
+    use super::*;
+
+    fn keys() -> Keys {
+        Keys::new(&[7; 32])
+    }
+
+    fn path(text: &str) -> SecretPath {
+        SecretPath::parse(text).unwrap()
+    }
+
+    /// Changing how keys are made loses every record in the field.
+    #[test]
+    fn how_keys_are_made_is_pinned() {
+        let keys = keys();
+        let mount = keys.mount(&MountAccessor::parse("kv_eb4acbae").unwrap());
+        let secret = keys.secret(mount, &path("app/db"));
+        let id = DestinationId::from_bytes([9; 16]);
+        let at = DestinationKey { kind: "aws-sm".into(), name: DestinationName::parse("prod").unwrap() };
+        for (key, pinned) in [
+            (keys.header().as_bytes(), "01"),
+            (keys.mounts().as_bytes(), "02"),
+            (
+                keys.secret_meta(mount, secret).as_bytes(),
+                "10d47e6337a3aae6db102210d71e89802d95dddce8db449d11e58c449526552c49",
+            ),
+            (
+                keys.folder(mount, secret).as_bytes(),
+                "11d47e6337a3aae6db102210d71e89802d95dddce8db449d11e58c449526552c49",
+            ),
+            (
+                keys.secret_version(secret, Version(258)).as_bytes(),
+                "1295dddce8db449d11e58c449526552c490000000000000102",
+            ),
+            (keys.token(b"hvs.token").as_bytes(), "20b7cc70c92385893265248f7095c72971"),
+            (keys.token_by_accessor("accessor").as_bytes(), "21696735d7fe4a6eafd7eda5324d9aa85f"),
+            (
+                keys.destination(&at).as_bytes(),
+                "30dffe1b2e016f330613fb4286a899b1047c72c59b4d2df2cba5ec4cfedfdf7b88",
+            ),
+            (
+                keys.association(id, secret).as_bytes(),
+                "310909090909090909090909090909090995dddce8db449d11e58c449526552c49",
+            ),
+            (keys.links(secret).as_bytes(), "3295dddce8db449d11e58c449526552c49"),
+            (
+                keys.outbox(id, secret).as_bytes(),
+                "330909090909090909090909090909090995dddce8db449d11e58c449526552c49",
+            ),
+            (
+                keys.name_claim(id, "name").as_bytes(),
+                "340909090909090909090909090909090903212556cc279bd79cf8d1bbc612620d",
+            ),
+            (keys.sync_config().as_bytes(), "03"),
+            (
+                &keys.digest("purpose", &[b"a", b"b"]),
+                "921aaa53413fa51b944f28deba55237b57154de03d95000a756d02214a80fc2b",
+            ),
+        ] {
+            assert_eq!(hex::encode(key), pinned);
+        }
+    }
+
+    #[test]
+    fn unlike_places_have_unlike_keys() {
+        let (keys, other) = (keys(), Keys::new(&[8; 32]));
+        let (kv1, kv2) = ("kv_00000001", "kv_00000002");
+        let mount = |accessor| keys.mount(&MountAccessor::parse(accessor).unwrap());
+        let nodes: BTreeSet<Node> = [
+            mount(kv1),
+            mount(kv2),
+            keys.secret(mount(kv1), &path("a")),
+            keys.secret(mount(kv2), &path("a")),
+            keys.secret(mount(kv1), &path("a/b")),
+            keys.secret(mount(kv1), &path("ab")),
+            keys.secret(mount(kv1), &path("/ab")),
+            keys.secret(mount(kv1), &path("a//b")),
+            keys.secret(mount(kv1), &path("b/a")),
+            other.mount(&MountAccessor::parse(kv1).unwrap()),
+        ]
+        .into();
+        assert_eq!(nodes.len(), 10);
+        let digests: BTreeSet<[u8; 32]> = [
+            keys.digest("p", &[b"ab", b""]),
+            keys.digest("p", &[b"a", b"b"]),
+            keys.digest("p", &[b"ab"]),
+            keys.digest("pa", &[b"b"]),
+            other.digest("p", &[b"ab"]),
+        ]
+        .into();
+        assert_eq!(digests.len(), 5, "parts do not run together");
+    }
+
+    #[test]
+    fn an_associations_key_tells_its_parts() {
+        let (id, source) = (DestinationId::from_bytes([9; 16]), Node([3; 16]));
+        for key in [keys().association(id, source).as_bytes(), keys().outbox(id, source).as_bytes()] {
+            assert_eq!(Keys::parts_of_association(key), Some((id, source)));
+            assert_eq!(Keys::parts_of_association(&key[..32]), None);
+            assert_eq!(Keys::parts_of_association(&[key, &[0]].concat()), None);
+        }
+        assert_eq!(Keys::parts_of_association(&[]), None);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Two seams. Below, [`Backend`] holds opaque bytes under opaque keys: it sees keyed hashes and
 //! sealed values only, and is a page or two to write. Above, [`Store`] gives typed records, opened
-//! and sealed on the way by the [`Barrier`]. Nothing above a backend assumes that one process owns
+//! and sealed on the way. Nothing above a backend assumes that one process owns
 //! the data: every change is a [`Transaction`] that states what it read, and loses when that is no
 //! longer so.
 
@@ -12,18 +12,20 @@ mod barrier;
 pub mod data_dir;
 mod embedded;
 mod error;
+mod keyring;
 mod keys;
 pub mod kv;
 mod memory;
 mod open_error;
+mod plain;
 pub mod records;
 pub mod root_key_file;
 mod typed;
 
 pub use backend::{Backend, Batch, Check, Entry, MAX_VALUE, Revision, Write};
-pub use barrier::{Barrier, RootKey};
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::StoreError;
+pub use keyring::RootKey;
 pub use keys::{Keys, Node, RecordKey, RecordPrefix};
 pub use memory::Memory;
 pub use open_error::OpenError;

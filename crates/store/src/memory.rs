@@ -92,7 +92,9 @@ impl Backend for Memory {
         for write in batch.writes {
             match write {
                 Write::Put(key, value) => {
-                    entries.by_key.insert(key, Entry { value: Bytes::from(value), revision });
+                    // Boxed: without the room the writer did not need.
+                    let value = Bytes::from(value.into_boxed_slice());
+                    entries.by_key.insert(key, Entry { value, revision });
                 }
                 Write::Delete(key) => {
                     entries.by_key.remove(&key);

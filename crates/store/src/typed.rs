@@ -1,13 +1,19 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use model::{Clock, Entropy, StoreId, uuid_v4};
-use zeroize::Zeroizing;
 
 use crate::{
-    Backend, Barrier, Batch, Check, Keys, Record, RecordKey, RecordPrefix, Revision, RootKey, StoreError,
-    Write, barrier::KEYRING_KEY, records::StoreHeader,
+    Backend, Batch, Check, Keys, Record, RecordKey, RecordPrefix, Revision, RootKey, StoreError, Write,
+    barrier::{Barrier, Unopened},
+    keyring::{self, KEYRING_KEY, KeyRing},
+    records::StoreHeader,
 };
+
+/// The tag by which errors name the key ring, which is no record.
+const KEYRING: u8 = 0;
+/// The usual record fits; a larger one costs one more allocation.
+const USUAL_RECORD: usize = 512;
 
 /// Typed, sealed records over a back end. Cheap to clone.
 #[derive(Clone)]
@@ -18,8 +24,9 @@ struct Inner {
     barrier: Barrier,
     keys: Keys,
     header: StoreHeader,
-    /// Held for rotation, which one person asks for at a time.
-    root: Mutex<RootKey>,
+    entropy: Arc<dyn Entropy>,
+    /// Kept to open the key ring again once it has changed.
+    root: RootKey,
 }
 
 /// A record and the commit that wrote it.
@@ -60,8 +67,8 @@ impl Store {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StoreError> {
         let now = clock.now();
-        let ring = Barrier::create(root, &entropy, now)?;
-        let (barrier, keys) = Barrier::open(root, &ring, Arc::clone(&entropy))?;
+        let ring = KeyRing::random(entropy.as_ref(), now);
+        let (barrier, keys) = (Barrier::new(&ring, Arc::clone(&entropy)), ring.keys());
         let header = StoreHeader {
             id: StoreId::random(entropy.as_ref()),
             epoch: 0,
@@ -69,7 +76,8 @@ impl Store {
             cluster_id: uuid_v4(entropy.as_ref()),
         };
         let key = keys.header();
-        let sealed = barrier.seal(key.as_bytes(), &encode(&header)?)?;
+        let ring = ring.seal(root, &entropy).map_err(ring_corrupt)?;
+        let sealed = seal(&barrier, &key, &header)?;
         let batch = Batch { checks: vec![Check::EmptyAfter(Vec::new())], writes: vec![] };
         // An empty back end first: a foreign one must not gain our records.
         backend.commit(batch).await?;
@@ -78,24 +86,46 @@ impl Store {
             writes: vec![Write::Put(KEYRING_KEY.to_vec(), ring), Write::Put(key.as_bytes().to_vec(), sealed)],
         };
         backend.commit(batch).await?;
-        Ok(Self(Arc::new(Inner { backend, barrier, keys, header, root: Mutex::new(root.clone()) })))
+        Ok(Self(Arc::new(Inner { backend, barrier, keys, header, entropy, root: root.clone() })))
     }
 
     /// Opens a store. `None` when the back end holds none.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the tag 0 when the root key is another store's, or the key ring is
+    /// damaged.
     pub async fn open(
         backend: Arc<dyn Backend>,
         root: &RootKey,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Option<Self>, StoreError> {
+        Self::open_with(backend, root, entropy).await.map_err(|error| match error {
+            OpenStore::WrongKey => ring_corrupt("the root key is another store's"),
+            OpenStore::Store(error) => error,
+        })
+    }
+
+    /// [`Store::open`], telling a wrong root key from all else.
+    pub(crate) async fn open_with(
+        backend: Arc<dyn Backend>,
+        root: &RootKey,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Option<Self>, OpenStore> {
         let Some(ring) = backend.get(KEYRING_KEY).await? else { return Ok(None) };
-        let (barrier, keys) = Barrier::open(root, &ring.value, entropy)?;
+        let ring = KeyRing::open(root, &ring.value).map_err(|unopened| match unopened {
+            keyring::Unopened::WrongKey => OpenStore::WrongKey,
+            keyring::Unopened::Broken(what) => ring_corrupt(what).into(),
+        })?;
+        let (barrier, keys) = (Barrier::new(&ring, Arc::clone(&entropy)), ring.keys());
         let key = keys.header();
-        let entry = backend
-            .get(key.as_bytes())
-            .await?
-            .ok_or(StoreError::Corrupt { tag: StoreHeader::TAG, what: "the store has no header" })?;
-        let header = decode(&barrier.open_record(key.as_bytes(), &entry.value)?)?;
-        Ok(Some(Self(Arc::new(Inner { backend, barrier, keys, header, root: Mutex::new(root.clone()) }))))
+        let corrupt = |what| StoreError::Corrupt { tag: StoreHeader::TAG, what };
+        let entry = backend.get(key.as_bytes()).await?.ok_or_else(|| corrupt("the store has no header"))?;
+        let header = match barrier.open(key.as_bytes(), &entry.value) {
+            Ok(plain) => decode(&plain)?,
+            Err(Unopened::Broken(what)) => return Err(corrupt(what).into()),
+            Err(Unopened::UnknownTerm) => return Err(corrupt(UNKNOWN_TERM).into()),
+        };
+        Ok(Some(Self(Arc::new(Inner { backend, barrier, keys, header, entropy, root: root.clone() }))))
     }
 
     /// What the store says about itself.
@@ -119,28 +149,40 @@ impl Store {
     }
 
     /// Adds a key term: records written from now on are sealed under it, older ones stay readable.
+    /// Other processes on the same back end learn of it when they meet the first such record.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when another rotation came first.
     pub async fn rotate(&self, clock: &dyn Clock) -> Result<u32, StoreError> {
-        let root = self.0.root.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let entry = self
-            .0
-            .backend
-            .get(KEYRING_KEY)
-            .await?
-            .ok_or(StoreError::Corrupt { tag: 0, what: "the key ring is gone" })?;
-        let (ring, number) = self.0.barrier.rotated(&root, &entry.value, clock.now())?;
+        let (ring, revision) = self.stored_ring().await?;
+        let ring = ring
+            .rotated(self.0.entropy.as_ref(), clock.now())
+            .ok_or(StoreError::Backend("there can be no more key terms".into()))?;
+        let sealed = ring.seal(&self.0.root, &self.0.entropy).map_err(ring_corrupt)?;
         let batch = Batch {
-            checks: vec![Check::Unchanged(KEYRING_KEY.to_vec(), entry.revision)],
-            writes: vec![Write::Put(KEYRING_KEY.to_vec(), ring.clone())],
+            checks: vec![Check::Unchanged(KEYRING_KEY.to_vec(), revision)],
+            writes: vec![Write::Put(KEYRING_KEY.to_vec(), sealed)],
         };
         self.0.backend.commit(batch).await?;
-        self.0.barrier.adopt(&root, &ring)?;
-        Ok(number)
+        self.0.barrier.adopt(&ring);
+        Ok(ring.term())
+    }
+
+    /// The key ring as it is stored now, perhaps by another process.
+    async fn stored_ring(&self) -> Result<(KeyRing, Revision), StoreError> {
+        let stored = self.0.backend.get(KEYRING_KEY).await?;
+        let stored = stored.ok_or_else(|| ring_corrupt("the key ring is gone"))?;
+        match KeyRing::open(&self.0.root, &stored.value) {
+            Ok(ring) => Ok((ring, stored.revision)),
+            Err(keyring::Unopened::WrongKey) => Err(ring_corrupt("the root key is another store's")),
+            Err(keyring::Unopened::Broken(what)) => Err(ring_corrupt(what)),
+        }
     }
 
     /// The record under a key.
     pub async fn get<R: Record>(&self, key: &RecordKey<R>) -> Result<Option<Stored<R>>, StoreError> {
         let Some(entry) = self.0.backend.get(key.as_bytes()).await? else { return Ok(None) };
-        let record = self.open_record(key.as_bytes(), &entry.value)?;
+        let record = self.open_record(key.as_bytes(), &entry.value).await?;
         Ok(Some(Stored { record, revision: entry.revision }))
     }
 
@@ -150,14 +192,17 @@ impl Store {
         key: &RecordKey<R>,
         cache: &Cached<R>,
     ) -> Result<Option<Arc<Stored<R>>>, StoreError> {
-        let Some(entry) = self.0.backend.get(key.as_bytes()).await? else { return Ok(None) };
+        let Some(entry) = self.0.backend.get(key.as_bytes()).await? else {
+            cache.0.store(None);
+            return Ok(None);
+        };
         if let Some(held) = &*cache.0.load()
             && held.stored.revision == entry.revision
             && held.key == key.as_bytes()
         {
             return Ok(Some(Arc::clone(&held.stored)));
         }
-        let record = self.open_record(key.as_bytes(), &entry.value)?;
+        let record = self.open_record(key.as_bytes(), &entry.value).await?;
         let stored = Arc::new(Stored { record, revision: entry.revision });
         cache.0.store(Some(Arc::new(Held { key: key.as_bytes().to_vec(), stored: Arc::clone(&stored) })));
         Ok(Some(stored))
@@ -171,13 +216,12 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<(RecordKey<R>, Stored<R>)>, StoreError> {
         let entries = self.0.backend.scan(prefix.as_bytes(), after.map(RecordKey::as_bytes), limit).await?;
-        entries
-            .into_iter()
-            .map(|(key, entry)| {
-                let record = self.open_record(&key, &entry.value)?;
-                Ok((RecordKey::of(key), Stored { record, revision: entry.revision }))
-            })
-            .collect()
+        let mut found = Vec::with_capacity(entries.len());
+        for (key, entry) in entries {
+            let record = self.open_record(&key, &entry.value).await?;
+            found.push((RecordKey::of(key), Stored { record, revision: entry.revision }));
+        }
+        Ok(found)
     }
 
     /// All records under a prefix, read a page at a time (so not of one moment).
@@ -202,8 +246,18 @@ impl Store {
         Transaction { store: self.clone(), batch: Batch::default(), failed: None }
     }
 
-    fn open_record<R: Record>(&self, key: &[u8], sealed: &[u8]) -> Result<R, StoreError> {
-        decode(&self.0.barrier.open_record(key, sealed)?)
+    async fn open_record<R: Record>(&self, key: &[u8], sealed: &[u8]) -> Result<R, StoreError> {
+        let mut opened = self.0.barrier.open(key, sealed);
+        if matches!(opened, Err(Unopened::UnknownTerm)) {
+            // Another process may have added a term since this one read the key ring.
+            self.0.barrier.adopt(&self.stored_ring().await?.0);
+            opened = self.0.barrier.open(key, sealed);
+        }
+        match opened {
+            Ok(plain) => decode(&plain),
+            Err(Unopened::Broken(what)) => Err(StoreError::Corrupt { tag: R::TAG, what }),
+            Err(Unopened::UnknownTerm) => Err(StoreError::Corrupt { tag: R::TAG, what: UNKNOWN_TERM }),
+        }
     }
 }
 
@@ -245,8 +299,7 @@ impl Transaction {
 
     /// Stores or replaces a record.
     pub fn put<R: Record>(&mut self, key: &RecordKey<R>, record: &R) -> &mut Self {
-        let sealed = encode(record).and_then(|plain| self.store.0.barrier.seal(key.as_bytes(), &plain));
-        match sealed {
+        match seal(&self.store.0.barrier, key, record) {
             Ok(sealed) => self.batch.writes.push(Write::Put(key.as_bytes().to_vec(), sealed)),
             Err(error) => self.failed = Some(error),
         }
@@ -271,15 +324,33 @@ impl Transaction {
     }
 }
 
-/// Tag and format version, then the fields.
-fn encode<R: Record>(record: &R) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    // Room for the usual record, so that growing does not leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(512));
-    bytes.extend_from_slice(&[R::TAG, R::FORMAT]);
-    match postcard::to_extend(record, std::mem::take(&mut *bytes)) {
-        Ok(full) => Ok(Zeroizing::new(full)),
-        Err(_) => Err(StoreError::Corrupt { tag: R::TAG, what: "its fields could not be encoded" }),
+const UNKNOWN_TERM: &str = "it is sealed under a key that the key ring does not hold";
+
+fn ring_corrupt(what: &'static str) -> StoreError {
+    StoreError::Corrupt { tag: KEYRING, what }
+}
+
+/// Why [`Store::open_with`] did not open a store.
+#[derive(Debug)]
+pub(crate) enum OpenStore {
+    /// The root key is another store's.
+    WrongKey,
+    Store(StoreError),
+}
+
+impl From<StoreError> for OpenStore {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
+}
+
+/// Tag and format version, then the fields, sealed.
+fn seal<R: Record>(barrier: &Barrier, key: &RecordKey<R>, record: &R) -> Result<Vec<u8>, StoreError> {
+    let corrupt = |what| StoreError::Corrupt { tag: R::TAG, what };
+    let mut plain = Barrier::plain(USUAL_RECORD);
+    plain.extend(&[R::TAG, R::FORMAT]);
+    let plain = plain.with_fields(record).ok_or_else(|| corrupt("its fields could not be encoded"))?;
+    barrier.seal(key.as_bytes(), plain).map_err(corrupt)
 }
 
 fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
@@ -298,24 +369,159 @@ mod tests {
     use super::*;
     use crate::{Memory, records::Folder};
 
+    struct Bench {
+        backend: Arc<Memory>,
+        root: RootKey,
+        clock: ManualClock,
+    }
+
+    impl Bench {
+        async fn new() -> (Self, Store) {
+            let root = RootKey::random(&SeededEntropy::new(1));
+            let clock = ManualClock::new(model::Timestamp::from_secs(1));
+            let bench = Self { backend: Arc::new(Memory::new()), root, clock };
+            let backend: Arc<Memory> = Arc::clone(&bench.backend);
+            let entropy = Arc::new(SeededEntropy::new(2));
+            let store = Store::init(backend, &bench.root, &bench.clock, entropy).await.unwrap();
+            (bench, store)
+        }
+
+        /// Another handle, as another process would have.
+        async fn open(&self, root: &RootKey) -> Result<Option<Store>, StoreError> {
+            let backend: Arc<Memory> = Arc::clone(&self.backend);
+            Store::open(backend, root, Arc::new(SeededEntropy::new(3))).await
+        }
+    }
+
+    fn folder(store: &Store, name: &str) -> RecordKey<Folder> {
+        let top = store.keys().mount(&MountAccessor::parse("kv_00000001").unwrap());
+        store.keys().folder(top, store.keys().segment(top, name))
+    }
+
+    async fn write(store: &Store, at: &str, name: &str) {
+        let mut transaction = store.transaction();
+        transaction.put(&folder(store, at), &Folder { name: name.to_owned() });
+        transaction.commit().await.unwrap();
+    }
+
+    async fn read(store: &Store, at: &str) -> Result<Option<String>, StoreError> {
+        Ok(store.get(&folder(store, at)).await?.map(|stored| stored.record.name))
+    }
+
+    #[tokio::test]
+    async fn a_store_is_made_once_and_opened_with_its_own_key() {
+        let (bench, store) = Bench::new().await;
+        write(&store, "a", "1").await;
+        let again = Store::init(
+            Arc::clone(&bench.backend) as Arc<dyn Backend>,
+            &bench.root,
+            &bench.clock,
+            Arc::new(SeededEntropy::new(5)),
+        );
+        assert_eq!(again.await.err(), Some(StoreError::Conflict));
+        let opened = bench.open(&bench.root).await.unwrap().unwrap();
+        assert_eq!(opened.header(), store.header());
+        assert_eq!(read(&opened, "a").await, Ok(Some("1".into())));
+        let other = RootKey::random(&SeededEntropy::new(9));
+        let refused = bench.open(&other).await.err().unwrap();
+        assert!(refused.to_string().contains("another store's"), "{refused}");
+        let empty = Arc::new(Memory::new());
+        assert!(Store::open(empty, &bench.root, Arc::new(SeededEntropy::new(3))).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn records_survive_rotation_and_other_processes_follow() {
+        let (bench, here) = Bench::new().await;
+        let there = bench.open(&bench.root).await.unwrap().unwrap();
+        write(&here, "old", "1").await;
+        assert_eq!(here.rotate(&bench.clock).await, Ok(2));
+        write(&here, "new", "2").await;
+        assert_eq!((here.term(), there.term()), (2, 1));
+        // What it does not know yet makes it read the key ring again.
+        assert_eq!(read(&there, "new").await, Ok(Some("2".into())));
+        assert_eq!(there.term(), 2);
+        assert_eq!(read(&there, "old").await, Ok(Some("1".into())));
+        // Also when scanning, and in the other direction.
+        assert_eq!(there.rotate(&bench.clock).await, Ok(3));
+        write(&there, "newer", "3").await;
+        let top = here.keys().mount(&MountAccessor::parse("kv_00000001").unwrap());
+        assert_eq!(here.scan_all(&here.keys().folders_in(top)).await.unwrap().len(), 3);
+        assert_eq!(here.term(), 3);
+        let reopened = bench.open(&bench.root).await.unwrap().unwrap();
+        assert_eq!(reopened.term(), 3);
+        for (at, name) in [("old", "1"), ("new", "2"), ("newer", "3")] {
+            assert_eq!(read(&reopened, at).await, Ok(Some(name.into())));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rotation_from_a_process_that_is_behind_adds_to_the_newest_ring() {
+        let (bench, here) = Bench::new().await;
+        let there = bench.open(&bench.root).await.unwrap().unwrap();
+        here.rotate(&bench.clock).await.unwrap();
+        assert_eq!(there.rotate(&bench.clock).await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn tampering_in_the_back_end_is_damage_and_never_absence() {
+        let (bench, store) = Bench::new().await;
+        write(&store, "a", "1").await;
+        write(&store, "b", "2").await;
+        let (a, b) = (folder(&store, "a"), folder(&store, "b"));
+        let put = |key: &RecordKey<Folder>, value: &[u8]| {
+            let write = Write::Put(key.as_bytes().to_vec(), value.to_vec());
+            bench.backend.commit(Batch { checks: vec![], writes: vec![write] })
+        };
+        let sealed = bench.backend.get(a.as_bytes()).await.unwrap().unwrap().value;
+        // One record's value in another's place.
+        put(&b, &sealed).await.unwrap();
+        assert!(matches!(read(&store, "b").await, Err(StoreError::Corrupt { tag: Folder::TAG, .. })));
+        // A term nobody ever made.
+        let mut unknown = sealed.to_vec();
+        unknown[1] = 0xff;
+        put(&a, &unknown).await.unwrap();
+        assert_eq!(
+            read(&store, "a").await,
+            Err(StoreError::Corrupt { tag: Folder::TAG, what: UNKNOWN_TERM })
+        );
+        put(&a, b"").await.unwrap();
+        assert!(matches!(read(&store, "a").await, Err(StoreError::Corrupt { .. })));
+        put(&a, &sealed).await.unwrap();
+        assert_eq!(read(&store, "a").await, Ok(Some("1".into())));
+        // The key ring.
+        let delete = Write::Delete(KEYRING_KEY.to_vec());
+        bench.backend.commit(Batch { checks: vec![], writes: vec![delete] }).await.unwrap();
+        assert!(matches!(store.rotate(&bench.clock).await, Err(StoreError::Corrupt { tag: 0, .. })));
+    }
+
+    #[tokio::test]
+    async fn the_back_end_sees_neither_names_nor_values() {
+        let (bench, store) = Bench::new().await;
+        write(&store, "canary-name", "canary-value").await;
+        for (key, entry) in bench.backend.scan(b"", None, 100).await.unwrap() {
+            for stored in [key.as_slice(), &entry.value] {
+                assert!(!stored.windows(6).any(|window| window == b"canary"));
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_cached_record_is_never_another_keys_nor_an_old_one() {
-        let entropy = Arc::new(SeededEntropy::new(1));
-        let root = RootKey::random(entropy.as_ref());
-        let clock = ManualClock::new(model::Timestamp::from_secs(1));
-        let store = Store::init(Arc::new(Memory::new()), &root, &clock, entropy).await.unwrap();
-        let top = store.keys().mount(&MountAccessor::parse("kv_00000001").unwrap());
-        let key = |name: &str| store.keys().folder(top, store.keys().segment(top, name));
+        let (_bench, store) = Bench::new().await;
         let write = async |names: &[(&str, &str)]| {
             let mut transaction = store.transaction();
             for (at, name) in names {
-                transaction.put(&key(at), &Folder { name: (*name).to_owned() });
+                transaction.put(&folder(&store, at), &Folder { name: (*name).to_owned() });
             }
             transaction.commit().await.unwrap();
         };
         let cache = Cached::default();
         let read = async |at: &str| {
-            store.get_cached(&key(at), &cache).await.unwrap().map(|stored| stored.record.name.clone())
+            store
+                .get_cached(&folder(&store, at), &cache)
+                .await
+                .unwrap()
+                .map(|stored| stored.record.name.clone())
         };
         // One commit: both records have the same revision.
         write(&[("a", "a"), ("b", "b")]).await;

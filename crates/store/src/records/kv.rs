@@ -60,6 +60,7 @@ impl VersionMeta {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretVersion {
     /// Compact JSON with sorted keys. Wiped on drop.
+    #[serde(with = "super::run")]
     pub data: Vec<u8>,
 }
 

@@ -22,6 +22,7 @@ pub struct Destination {
     /// Grows with every change of its settings, so that an opened adapter can be told stale.
     pub generation: u64,
     /// Its settings, credentials among them, in the form `destinations::Config` writes. Wiped on drop.
+    #[serde(with = "super::run")]
     pub config: Vec<u8>,
     /// A purge under way or failed.
     pub purge: Option<Purge>,
