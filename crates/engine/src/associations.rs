@@ -169,6 +169,8 @@ impl Engine {
         // Set after remove: the wish to remove is withdrawn.
         association.removing = false;
         association.attempts = 0;
+        // The mount may have been moved.
+        source.mount.bare().clone_into(&mut association.mount);
         let values = values_of(&association);
         let names = &opened.kind.abilities().names;
         let targets = spread::spread(opened.kind, &opened.options, &values, data).unwrap_or_default();

@@ -46,7 +46,8 @@ impl Source for KvSource {
         match self.read(mount, path, previous).await {
             SourceState::Present { version, .. } => SourceVersion::Live(version),
             SourceState::Absent => SourceVersion::Absent,
-            SourceState::MountGone | SourceState::Unknown { .. } => SourceVersion::Unknown,
+            SourceState::MountGone => SourceVersion::MountGone,
+            SourceState::Unknown { .. } => SourceVersion::Unknown,
         }
     }
 }

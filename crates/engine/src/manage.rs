@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use destinations::{Config, FieldFault, Kind, Mode};
-use model::{DestinationId, DestinationKey, SecretBytes, Timestamp, json::SecretJson};
+use model::{DestinationId, DestinationKey, MountAccessor, SecretBytes, Timestamp, json::SecretJson};
 use store::{
     Keys, Node, StoreError,
     records::{Cause, Destination, Outbox, Purge, SyncConfig},
@@ -264,17 +264,30 @@ impl Engine {
         Ok(())
     }
 
+    /// A mount is gone: its associations are looked at, so that they say so.
+    pub async fn mount_gone(&self, accessor: &MountAccessor) -> Result<(), StoreError> {
+        let all = self.0.store.scan_all(&self.0.store.keys().associations()).await?;
+        let its = all.iter().filter(|(_, association)| association.record.accessor == *accessor);
+        let places: Vec<_> = its.filter_map(|(key, _)| Keys::parts_of_association(key.as_bytes())).collect();
+        self.look_at(&places, Cause::Settings).await
+    }
+
     /// Puts a look at every association of a destination into the outbox, and opens its lane.
     async fn look_at_all(&self, id: DestinationId, cause: Cause) -> Result<(), StoreError> {
         self.0.lanes().lane(id).reopen();
-        for nodes in self.nodes_of(id).await?.chunks(256) {
+        let places: Vec<_> = self.nodes_of(id).await?.into_iter().map(|node| (id, node)).collect();
+        self.look_at(&places, cause).await
+    }
+
+    async fn look_at(&self, places: &[(DestinationId, Node)], cause: Cause) -> Result<(), StoreError> {
+        for some in places.chunks(256) {
             let mut transaction = self.0.store.transaction();
-            for node in nodes {
+            for (id, node) in some {
                 let row = Outbox { at: self.0.clock.now(), due: None, cause };
-                transaction.put(&self.0.store.keys().outbox(id, *node), &row);
+                transaction.put(&self.0.store.keys().outbox(*id, *node), &row);
             }
             transaction.commit().await?;
-            nodes.iter().for_each(|node| self.0.offer(id, *node, false));
+            some.iter().for_each(|(id, node)| self.0.offer(*id, *node, false));
         }
         Ok(())
     }

@@ -45,6 +45,8 @@ pub enum SourceVersion {
     Live(Version),
     /// Proven gone.
     Absent,
+    /// The mount is not there any more.
+    MountGone,
     /// Not to be told now.
     Unknown,
 }

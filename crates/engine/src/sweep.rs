@@ -102,6 +102,7 @@ async fn wants_a_look(
         inner.source.version(&association.accessor, &association.path, options.previous_on_delete).await;
     match source {
         SourceVersion::Unknown => false,
+        SourceVersion::MountGone => !matches!(association.outcome, Outcome::Unknown(_)),
         SourceVersion::Absent => association.entries.iter().any(|entry| {
             entry.fingerprint.is_some()
                 && entry.failure.as_ref().is_none_or(|failure| !held(failure.generation, failure.retry_at))

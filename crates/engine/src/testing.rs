@@ -193,7 +193,8 @@ impl Source for TestSource {
         match self.read(mount, path, previous).await {
             SourceState::Present { version, .. } => SourceVersion::Live(version),
             SourceState::Absent => SourceVersion::Absent,
-            _ => SourceVersion::Unknown,
+            SourceState::MountGone => SourceVersion::MountGone,
+            SourceState::Unknown { .. } => SourceVersion::Unknown,
         }
     }
 }

@@ -272,15 +272,17 @@ async fn disable(app: &App, path: &str) -> Result<Reply, AppError> {
     if RESERVED.contains(&first) {
         return Err(AppError::invalid(format!("cannot unmount \"{path}\"")));
     }
-    change_table(app, |table| {
-        if let Some(at) = table.mounts.iter().position(|mount| mount.path == path) {
-            let gone = table.mounts.swap_remove(at);
-            table.erasing.push(gone.accessor);
-        }
-        Ok(())
+    let gone = change_table(app, |table| {
+        let at = table.mounts.iter().position(|mount| mount.path == path);
+        let gone = at.map(|at| table.mounts.swap_remove(at).accessor);
+        table.erasing.extend(gone.clone());
+        Ok(gone)
     })
     .await?;
     app.chores.wake();
+    if let (Some(sync), Some(gone)) = (&app.sync, gone) {
+        sync.engine().mount_gone(&gone).await?;
+    }
     Ok(Reply::empty())
 }
 

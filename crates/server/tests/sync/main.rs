@@ -365,7 +365,6 @@ async fn activation_may_be_required() {
 async fn a_disabled_mount_leaves_the_remote_and_its_association_can_go() {
     let bench = synced().await;
     bench.raw("DELETE", "sys/mounts/my-kv", "").await.ok();
-    bench.post(&format!("{DESTINATION}/confirm-deletes"), json!({})).await.ok();
     tokio::time::sleep(Duration::from_millis(5)).await;
     assert_eq!(bench.statuses(DESTINATION).await, ["UNKNOWN"]);
     assert_eq!(bench.space().names().len(), 1);
