@@ -3,8 +3,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use model::{Clock, MountAccessor, SecretPath};
 use store::{
-    Store, StoreError,
+    Cached, Store, StoreError,
     kv::{self, LatestDeleted},
+    records::MountTable,
 };
 
 use crate::source::{Source, SourceState, SourceVersion};
@@ -12,13 +13,14 @@ use crate::source::{Source, SourceState, SourceVersion};
 /// The KV v2 engine's secrets, read straight from the store.
 pub struct KvSource {
     store: Store,
+    mounts: Cached<MountTable>,
     clock: Arc<dyn Clock>,
 }
 
 impl KvSource {
     /// Reads from this store.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, mounts: Cached::default(), clock }
     }
 }
 
@@ -29,7 +31,9 @@ fn fallback(previous: bool) -> LatestDeleted {
 #[async_trait]
 impl Source for KvSource {
     async fn read(&self, mount: &MountAccessor, path: &SecretPath, previous: bool) -> SourceState {
-        match kv::read_current(&self.store, mount, path, fallback(previous), self.clock.now()).await {
+        match kv::read_current(&self.store, &self.mounts, mount, path, fallback(previous), self.clock.now())
+            .await
+        {
             Ok(kv::SourceState::Present { version, data, next_expiry }) => {
                 SourceState::Present { version, data, expires: next_expiry }
             }

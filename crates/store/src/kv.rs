@@ -7,8 +7,8 @@
 use model::{MountAccessor, SecretBytes, SecretPath, Timestamp, Version};
 
 use crate::{
-    Node, Record, Store, StoreError, Stored,
-    records::{SecretMeta, SecretVersion},
+    Cached, Node, Record, Store, StoreError, Stored,
+    records::{MountTable, SecretMeta, SecretVersion},
 };
 
 /// Reads again at most this often before saying that the secret changes faster than it can be read.
@@ -41,12 +41,13 @@ pub enum SourceState {
     MountGone,
 }
 
-/// What the secret at `path` holds at `now`.
+/// What the secret at `path` holds at `now`. `mounts` keeps the table of mounts opened between calls.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] when the secret keeps changing while it is read.
 pub async fn read_current(
     store: &Store,
+    mounts: &Cached<MountTable>,
     accessor: &MountAccessor,
     path: &SecretPath,
     latest_deleted: LatestDeleted,
@@ -55,7 +56,7 @@ pub async fn read_current(
     let state = read_data(store, accessor, path, latest_deleted, now).await?;
     // Only after the data: a mount leaves the table before its data is erased, so a mount that is
     // still there now was there, unerased, when the data was read.
-    let table = store.get(&store.keys().mounts()).await?;
+    let table = store.get_cached(&store.keys().mounts(), mounts).await?;
     let mounted = table.is_some_and(|table| table.record.mounts.iter().any(|m| m.accessor == *accessor));
     Ok(if mounted { state } else { SourceState::MountGone })
 }
@@ -208,7 +209,10 @@ mod tests {
     }
 
     async fn current(store: &Store, latest_deleted: LatestDeleted) -> String {
-        match read_current(store, &accessor(), &path(), latest_deleted, NOW).await.unwrap() {
+        match read_current(store, &Cached::default(), &accessor(), &path(), latest_deleted, NOW)
+            .await
+            .unwrap()
+        {
             SourceState::Present { version, data, next_expiry } => {
                 let until = next_expiry.map(|at| format!(" until {at}")).unwrap_or_default();
                 format!("{version}: {}{until}", data.expose_text().unwrap())
@@ -262,7 +266,10 @@ mod tests {
         let mut transaction = store.transaction();
         transaction.delete(&store.keys().secret_version(secret, Version(1)));
         transaction.commit().await.unwrap();
-        let fault = read_current(&store, &accessor(), &path(), LatestDeleted::Absent, NOW).await.unwrap_err();
+        let fault =
+            read_current(&store, &Cached::default(), &accessor(), &path(), LatestDeleted::Absent, NOW)
+                .await
+                .unwrap_err();
         assert!(matches!(fault, StoreError::Corrupt { .. }));
     }
 
