@@ -1,6 +1,8 @@
 //! `sys/sync/*` as clients see it: a KV write over the API, the engine behind it, and a destination in
 //! memory. Shapes are those of the founding API page.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
+
 mod bench;
 
 use std::time::Duration;
