@@ -114,9 +114,10 @@ impl Bench {
             said: Mutex::default(),
         };
         bench.raw("POST", "sys/mounts/my-kv", r#"{"type":"kv-v2"}"#).await.ok();
-        bench.accessor = bench.get("sys/mounts/my-kv").await.data()["accessor"].as_str().unwrap().to_owned();
+        let mount = bench.get("sys/mounts/my-kv").await.data();
+        mount["accessor"].as_str().unwrap().clone_into(&mut bench.accessor);
         let made = bench.post("auth/token/create", json!({ "policies": ["default"] })).await;
-        bench.powerless = made.body["auth"]["client_token"].as_str().unwrap().to_owned();
+        made.body["auth"]["client_token"].as_str().unwrap().clone_into(&mut bench.powerless);
         bench
     }
 
