@@ -8,6 +8,7 @@ mod config;
 mod env;
 mod failure;
 mod house;
+mod init;
 mod logging;
 mod printer;
 mod real;
@@ -40,6 +41,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Server(args) => serve::run(&args, env::snapshot()),
-        Command::Init(_) | Command::Demo => Err(Failure::failed("not built yet")),
+        Command::Init(args) => init::run(&args),
+        Command::Demo => Err(Failure::failed("not built yet")),
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use destinations::net::{Environment as _, Snapshot};
 use model::SecretBytes;
 use server::app::tokens;
-use store::{Memory, RootKey, Store};
+use store::{Memory, RootKey, Store, data_dir};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -67,10 +67,12 @@ async fn serve(
             signals.end(house).await;
         }
         Served::Directory(directory) => {
-            return Err(Failure::failed(format!(
-                "{}: this build serves --dev only so far",
-                directory.display()
-            )));
+            let store = data_dir::open(&directory, world.entropy.clone(), config.embedded())
+                .await
+                .map_err(Failure::failed)?;
+            let house = Parts::new(&store, config, environment, &world)?.open(listen, config).await?;
+            printer::data(format_args!("export VAULT_ADDR={}", house.url()));
+            signals.end(house).await;
         }
     }
     Ok(())

@@ -37,6 +37,13 @@ pub(crate) const KEYS: &[Key] = &[
         Takes::Text,
         "The directory `keyferry init` made. Required, unless `--data` names it.",
     ),
+    key("storage", "cache_size", Takes::Whole, "Most memory the store's cache takes, in bytes."),
+    key(
+        "storage",
+        "check_on_open",
+        Takes::Bool,
+        "Whether every page of the store's file is verified at start, which reads the whole file.",
+    ),
     key(
         "listener",
         "address",

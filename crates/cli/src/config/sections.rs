@@ -19,10 +19,18 @@ pub(crate) struct Config {
 }
 
 /// `[storage]`
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Storage {
     pub(crate) path: Option<PathBuf>,
+    pub(crate) cache_size: Whole<1_048_576, 1_099_511_627_776>,
+    pub(crate) check_on_open: bool,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { path: None, cache_size: Whole(64 << 20), check_on_open: true }
+    }
 }
 
 /// `[listener]`

@@ -4,10 +4,19 @@ use std::net::SocketAddr;
 
 use destinations::NetSettings;
 use server::{app, http};
+use store::EmbeddedOptions;
 
 use super::{Config, ConfigError, sections::ListKeyStyle};
 
 impl Config {
+    /// The store's file.
+    pub(crate) fn embedded(&self) -> EmbeddedOptions {
+        EmbeddedOptions {
+            cache_bytes: self.storage.cache_size.usize(),
+            check_on_open: self.storage.check_on_open,
+        }
+    }
+
     /// The way out.
     pub(crate) fn net(&self) -> Result<NetSettings, ConfigError> {
         let extra_roots = match &self.sync.ca_file {
