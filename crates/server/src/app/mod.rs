@@ -163,8 +163,8 @@ impl App {
         };
         auth::authorize(&caller.token.record, capability, &request.path)?;
         match place {
-            Some(place) => kv::handle(self, &place, request).await,
-            None => self.handle_system(&caller, request).await,
+            Some(place) => kv::handle(self, &place, request).await.map(|reply| reply.of_engine("kv")),
+            None => self.handle_system(&caller, request).await.map(|reply| reply.of_engine("system")),
         }
     }
 

@@ -398,7 +398,15 @@ fn put_optional_config(o: &mut Object<'_>, config: &MountConfig) {
 }
 
 fn put_mount(o: &mut Object<'_>, mount: &Mount) {
-    put_common(o, &mount.mount_type, &mount.description, mount.accessor.as_str(), &mount.uuid, &mount.config);
+    put_common(
+        o,
+        &mount.mount_type,
+        &mount.description,
+        mount.accessor.as_str(),
+        &mount.uuid,
+        &mount.config,
+        None,
+    );
     o.put("local", &false)
         .put("seal_wrap", &false)
         .put("options", &(!mount.options.is_empty()).then_some(&mount.options))
@@ -412,6 +420,7 @@ fn put_common(
     accessor: &str,
     uuid: &str,
     config: &MountConfig,
+    token_type: Option<&str>,
 ) {
     o.put("type", mount_type)
         .put("description", description)
@@ -426,6 +435,9 @@ fn put_common(
                 .put("max_lease_ttl", &config.max_lease_ttl)
                 .put("force_no_cache", &config.force_no_cache);
             put_optional_config(o, config);
+            if let Some(token_type) = token_type {
+                o.put("token_type", token_type);
+            }
         });
 }
 
@@ -479,7 +491,16 @@ impl BuiltIn {
         let auth = if self.mount_type == "token" { "auth_" } else { "" };
         let accessor = format!("{auth}{}_{}", self.mount_type, hex(0..4));
         let uuid = [hex(4..8), hex(8..10), hex(10..12), hex(12..14), hex(14..20)].join("-");
-        put_common(o, self.mount_type, self.description, &accessor, &uuid, &MountConfig::default());
+        let token_type = (self.mount_type == "token").then_some("default-service");
+        put_common(
+            o,
+            self.mount_type,
+            self.description,
+            &accessor,
+            &uuid,
+            &MountConfig::default(),
+            token_type,
+        );
         o.put("local", &self.local).put("seal_wrap", &self.seal_wrap).put("options", &None::<()>);
     }
 }

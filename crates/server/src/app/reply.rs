@@ -35,7 +35,7 @@ pub struct Envelope {
     pub injected: bool,
     /// Seconds. KV v1 tells how long a value may be kept.
     pub lease_duration: u64,
-    /// The type of the engine that answered: `kv`, `system`, `token`.
+    /// The type of the engine that answered: `kv`, `system`, `token`. Left empty it is told by the path.
     pub mount_type: &'static str,
 }
 
@@ -102,6 +102,16 @@ impl Reply {
         }
         if let Content::Envelope(envelope) = &mut self.content {
             envelope.warnings.push(warning.into());
+        }
+        self
+    }
+
+    /// Names the engine that answered, unless the answer does so itself.
+    pub(super) fn of_engine(mut self, mount_type: &'static str) -> Self {
+        if let Content::Envelope(envelope) = &mut self.content
+            && envelope.mount_type.is_empty()
+        {
+            envelope.mount_type = mount_type;
         }
         self
     }

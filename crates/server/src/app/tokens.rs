@@ -119,7 +119,7 @@ pub(super) async fn handle(
                     revoke(app, &key).await?;
                     Ok(Reply::empty())
                 }
-                None => Ok(Reply::empty().warn("No token found with this accessor")),
+                None => Ok(Reply::empty().warn("No token found with this accessor").of_engine(MOUNT_TYPE)),
             }
         }
         ("accessors" | "accessors/", Operation::List) => accessors(app).await,

@@ -1,0 +1,16 @@
+//! The API as clients see it, over an in-memory store, without sockets but for the last module.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod access;
+mod bench;
+mod hostile;
+mod kv;
+mod kv_lists;
+mod mounts;
+mod protocol;
+mod races;
+mod sockets;
+mod sync_hook;
+mod system;
+mod tokens;
