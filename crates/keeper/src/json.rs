@@ -48,6 +48,8 @@ pub enum Style {
     Python,
     /// The same over several lines, indented by this many spaces a level.
     PythonIndented(usize),
+    /// `{"a":1}`, non-ASCII as `\uXXXX`: what the official CLI writes into AWS (keeper.md 4.5).
+    PythonCompact,
 }
 
 impl Json {
@@ -154,7 +156,7 @@ impl Json {
                 for (name, value) in members {
                     list.next(put);
                     emit_string(name, style, put);
-                    put(if style == Style::Compact { ":" } else { ": " });
+                    put(if matches!(style, Style::Compact | Style::PythonCompact) { ":" } else { ": " });
                     value.emit(style, level + 1, put);
                 }
                 list.close('}', put);
@@ -557,7 +559,7 @@ mod tests {
         #[test]
         fn serde_json_reads_what_we_write_and_the_other_way_round(value in any_json()) {
             let ours = Json::parse(&value.to_string()).unwrap();
-            for style in [Style::Compact, Style::Python, Style::PythonIndented(2)] {
+            for style in [Style::Compact, Style::Python, Style::PythonIndented(2), Style::PythonCompact] {
                 let text = shown(&ours, style);
                 prop_assert_eq!(&serde_json::from_str::<serde_json::Value>(&text).unwrap(), &value);
             }

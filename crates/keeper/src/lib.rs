@@ -15,9 +15,14 @@ mod crypto;
 mod error;
 pub mod json;
 pub mod notation;
+pub mod password;
 mod records;
 #[cfg(feature = "fakes")]
 pub mod server;
+pub mod show;
+pub mod sync_source;
+pub mod text;
+pub mod totp;
 
 pub use client::{Around, Client, Deleted, Folder, Folders, Options, TokioWait, Transaction, Upload, Wait};
 pub use error::Error;

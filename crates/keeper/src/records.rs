@@ -246,6 +246,8 @@ pub struct Unreadable {
     pub uid: String,
     /// What went wrong with it.
     pub why: Unread,
+    /// Where it is, as [`Record::places`].
+    pub places: Vec<Place>,
 }
 
 /// Why a record could not be read.
@@ -334,8 +336,8 @@ impl Vault {
 
     fn add(&mut self, record: Record) {
         if let Some(&at) = self.by_uid.get(&record.uid) {
-            let places = &mut self.records[at].places;
-            places.extend(record.places.into_iter().filter(|p| !places.contains(p)).collect::<Vec<_>>());
+            merge(&mut self.records[at].places, record.places);
+            self.records[at].editable |= record.editable;
             return;
         }
         let at = self.records.len();
@@ -381,6 +383,14 @@ impl Vault {
     /// The records of exactly that title.
     pub fn titled(&self, title: &str) -> impl Iterator<Item = &Record> {
         self.by_title.get(title).into_iter().flatten().map(|&at| &self.records[at])
+    }
+}
+
+fn merge(places: &mut Vec<Place>, more: Vec<Place>) {
+    for place in more {
+        if !places.contains(&place) {
+            places.push(place);
+        }
     }
 }
 

@@ -25,6 +25,9 @@ use keeper::{
     config::{Config, KeeperIni, OneTimeToken, Profile, StoredConfig},
     json::{Json, Style},
     server::NewFile,
+    show::{self, Shown},
+    sync_source::{Content, Desired, Plan, Request, Target},
+    text::{self, Form},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use model::SecretBytes;
@@ -53,6 +56,8 @@ fn main() {
         trial("the_sdk_is_throttled_and_follows_another_key", sdk_is_led),
         trial("the_cli_uses_a_keeper_ini_that_we_wrote", cli_uses_ours),
         trial("we_use_a_keeper_ini_that_the_cli_wrote", we_use_the_clis),
+        trial("the_cli_shows_records_to_the_letter_as_we_do", cli_shows),
+        trial("the_cli_reads_for_sync_what_we_read", cli_syncs),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -404,4 +409,114 @@ fn we_use_the_clis(official: &Official) {
         panic!()
     };
     assert_eq!(same.to_json().expose(), config.to_json().expose());
+}
+
+/// A vault like the table's, its fields in every shape, and a profile of ours for the CLI.
+fn shown_vault(official: &Official) -> (Fixture, keeper::Client) {
+    let Official { bench, .. } = official;
+    let fixture = Fixture::put(&bench.server, bench.app);
+    bench
+        .server
+        .link(&fixture.uids[1], &fixture.uids[2], None, Some(r#"{"is_admin": true}"#), false)
+        .unwrap();
+    bench
+        .server
+        .link(&fixture.uids[1], &fixture.uids[1], Some("ai_settings"), Some(r#"{"版": 1}"#), true)
+        .unwrap();
+    let config = bench.config();
+    let mut ini = KeeperIni::default();
+    ini.set_profile("_default", &config).unwrap();
+    ini.save(&official.path("keeper.ini")).unwrap();
+    (fixture, bench.client_with(config, bench.options()).unwrap())
+}
+
+fn cli_shows(official: &Official) {
+    let (fixture, client) = shown_vault(official);
+    let vault = official.runtime.block_on(client.fetch_with_links(Scope::All)).unwrap();
+    let in_the_open = Shown { unmask: true, inflate: true };
+    for n in [1, 2, 8, 11, 12, 14] {
+        let uid = &fixture.uids[n];
+        let (out, err, ok) = official.cli(&["secret", "get", "--json", uid], &[]);
+        assert!(ok, "{err}");
+        let Found::Record(record) = vault.find(uid) else { panic!("{n}") };
+        let mut ours = show::record(record, &vault, in_the_open);
+        if n == 8 {
+            // Upstream shows a record that is shared twice as two records.
+            ours = Json::Array(vec![ours.clone(), ours]);
+        }
+        assert_eq!(out, ours.write(Style::PythonIndented(4)).expose_text().unwrap(), "record {n}");
+    }
+    let (out, err, ok) = official.cli(&["secret", "list", "--json"], &[]);
+    assert!(ok, "{err}");
+    let listed: Vec<Value> = serde_json::from_str(&out).unwrap();
+    let mut ours: Vec<_> = vault.records().iter().map(|r| to_value(&show::list_entry(r))).collect();
+    // The record that is shared twice comes again, at the end.
+    ours.push(ours[7].clone());
+    assert_eq!(listed, ours);
+    for (field, want) in
+        [("login", "alice"), ("box", r#"{"hostName": "db.example", "port": "5432"}"#), ("環境", "本番")]
+    {
+        let (out, err, ok) = official.cli(&["secret", "get", "-u", &fixture.uids[1], "-f", field], &[]);
+        assert!(ok && out == want, "{field}: {out} {err}");
+        let Found::Record(record) = vault.find(&fixture.uids[1]) else { panic!() };
+        let ours = text::of_value(show::field_value(record, field).unwrap(), Form::Python).unwrap();
+        assert_eq!(ours.expose_text().unwrap(), want);
+    }
+}
+
+fn cli_syncs(official: &Official) {
+    let (fixture, client) = shown_vault(official);
+    // What upstream makes of files and of a bad notation is not worth having (keeper.md 4.5).
+    let rows = TABLE
+        .iter()
+        .filter(|(row, cell, ours)| ours.is_none() && !row.is_empty() && matches!(want(cell), Want::Json(_)));
+    let maps: Vec<_> =
+        rows.enumerate().map(|(n, (row, ..))| (format!("key{n}"), fixture.notation(row))).collect();
+    // The UID of the first is also the title of another, which upstream takes for ambiguous.
+    let mut records = [2, 8, 11, 12].map(|n| fixture.uids[n].clone()).to_vec();
+    records.insert(0, "Conf Login".to_owned());
+    let prefix = Some("p/".to_owned());
+    let mut arguments = vec!["sync", "-t", "json", "-px", "p/"];
+    for (key, notation) in &maps {
+        arguments.extend(["-m", key, notation]);
+    }
+    // One title has brackets, which no name of AWS has; so all but that.
+    for uid in records.iter().filter(|uid| **uid != fixture.uids[2]) {
+        arguments.extend(["-r", uid]);
+    }
+    for raw_json in [false, true] {
+        let mut arguments = arguments.clone();
+        arguments.extend(raw_json.then_some("-rj"));
+        let (out, err, ok) = official.cli(&arguments, &[]);
+        assert!(ok, "{err}");
+        let upstream: Value = serde_json::from_str(&out).unwrap();
+        let request = Request {
+            target: Target::Json,
+            maps: maps.clone(),
+            records: records.clone(),
+            folders: Vec::new(),
+            folders_recursive: Vec::new(),
+            prefix: prefix.clone(),
+            raw_json,
+            form: Form::Python,
+        };
+        let source = official.runtime.block_on(Plan::new(request).unwrap().read(&client)).unwrap();
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            source.entries.iter().partition(|entry| !entry.notation.ends_with(&fixture.uids[2]));
+        assert!(matches!(unnamed[0].desired, Desired::Fail(_)));
+        let data = upstream["data"].as_array().unwrap();
+        assert_eq!(data.len(), named.len());
+        for (theirs, ours) in data.iter().zip(named) {
+            let value = match &ours.desired {
+                Desired::Write(Content::Text(text)) => json!(text.expose_text().unwrap()),
+                Desired::Write(Content::Record(json)) => to_value(json),
+                Desired::Remove(_) => Value::Null,
+                other => panic!("{theirs}: {other:?}"),
+            };
+            assert_eq!((&theirs["mapKey"], &theirs["srcValue"]), (&json!(ours.key()), &value), "{theirs}");
+            if ours.derived {
+                assert_eq!(theirs["mapNotation"], ours.notation);
+            }
+        }
+    }
 }

@@ -176,14 +176,25 @@ fn open_all(sealed: &[Sealed<'_, '_>]) -> (Vec<Record>, Vec<Unreadable>) {
 
 fn open(sealed: &Sealed<'_, '_>) -> Result<Record, Unreadable> {
     let envelope = &sealed.envelope;
-    open_record(envelope, sealed.outer, sealed.folder)
-        .map_err(|why| Unreadable { uid: envelope.record_uid.clone(), why })
+    let places: Vec<Place> = place(envelope, sealed.folder).into_iter().collect();
+    open_record(envelope, sealed.outer, &places).map_err(|why| Unreadable {
+        uid: envelope.record_uid.clone(),
+        why,
+        places,
+    })
+}
+
+fn place(envelope: &RecordEnvelope<'_>, folder: Option<&str>) -> Option<Place> {
+    let full = |uid: &Option<String>| uid.clone().filter(|uid| !uid.is_empty());
+    let shared_folder = folder.map(str::to_owned).or_else(|| full(&envelope.folder_uid))?;
+    let subfolder = full(&envelope.inner_folder_uid).filter(|inner| *inner != shared_folder);
+    Some(Place { shared_folder, subfolder })
 }
 
 fn open_record(
     envelope: &RecordEnvelope<'_>,
     outer: Option<&Key>,
-    folder: Option<&str>,
+    places: &[Place],
 ) -> Result<Record, Unread> {
     let outer = outer.ok_or(Unread::FolderKey)?;
     // A single record's share has no key of its own.
@@ -202,19 +213,13 @@ fn open_record(
             None => unreadable_files.push(file.file_uid.clone()),
         }
     }
-    let full = |uid: &Option<String>| uid.clone().filter(|uid| !uid.is_empty());
-    let shared_folder = folder.map(str::to_owned).or_else(|| full(&envelope.folder_uid));
-    let place = shared_folder.map(|shared_folder| Place {
-        subfolder: full(&envelope.inner_folder_uid).filter(|f| *f != shared_folder),
-        shared_folder,
-    });
     Ok(Record {
         uid: envelope.record_uid.clone(),
         revision: envelope.revision.unwrap_or(0),
         editable: envelope.is_editable.unwrap_or(true),
         key,
         body,
-        places: place.into_iter().collect(),
+        places: places.to_vec(),
         files,
         unreadable_files,
         links: envelope.links.iter().flatten().filter_map(|raw| Json::parse(raw.get()).ok()).collect(),

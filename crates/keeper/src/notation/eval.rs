@@ -518,7 +518,8 @@ mod tests {
         assert_eq!(shown("title/field/a", &filtered), "not_fetched at Record");
         let unlisted = Vault::new(Scope::All, false, Vec::new(), Vec::new());
         assert_eq!(shown(missing, &unlisted), "not_fetched at Record");
-        let broken = Unreadable { uid: "Bq0Nsv5kZ3dZ0mWmX3v7hQ".to_owned(), why: Unread::Content };
+        let broken =
+            Unreadable { uid: "Bq0Nsv5kZ3dZ0mWmX3v7hQ".to_owned(), why: Unread::Content, places: Vec::new() };
         let dark = Vault::new(Scope::All, true, Vec::new(), vec![broken]);
         assert_eq!(shown(missing, &dark), "unreadable_record at Record");
         let Evaluation::Failed(failure) = evaluate(&parse("x/field/a").unwrap().notation, &dark) else {

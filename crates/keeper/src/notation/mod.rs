@@ -22,6 +22,7 @@ mod parse;
 mod print;
 
 pub use ast::{Name, Notation, Pick, Property, Section, Selector, is_uid};
+pub(crate) use eval::inflated;
 pub use eval::{Evaluation, Failure, FailureKind, Value, Warning, evaluate};
 pub use fault::{Part, SyntaxError, SyntaxKind};
 pub use parse::{Parsed, parse};
