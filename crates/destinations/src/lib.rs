@@ -7,11 +7,13 @@
 //!
 //! Adding a destination: CONTRIBUTING.md walks through it. One folder here, one line in [`kinds`].
 
+mod aws_sm;
 mod config;
 mod destination;
 mod fault;
 mod file;
 pub mod in_mem;
+mod json;
 mod kind;
 pub mod net;
 
@@ -23,9 +25,15 @@ pub use fault::{Fault, Retry};
 pub use kind::{Abilities, Case, Field, FieldFault, Kind, NameRule, Shape, TagRule};
 pub use net::{Net, NetSettings};
 
+/// Pretend services, for tests and the demo.
+#[cfg(feature = "fakes")]
+pub mod fakes {
+    pub use crate::aws_sm::fake::{FakeAws, Trouble, View};
+}
+
 /// Every kind there is, in the order of their slugs.
 pub fn kinds() -> &'static [&'static dyn Kind] {
     static IN_MEM: in_mem::InMem = in_mem::InMem::new();
-    static KINDS: [&dyn Kind; 2] = [&file::FileKind, &IN_MEM];
+    static KINDS: [&dyn Kind; 3] = [&aws_sm::AwsSmKind, &file::FileKind, &IN_MEM];
     &KINDS
 }

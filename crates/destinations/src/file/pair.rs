@@ -9,7 +9,6 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -26,7 +25,7 @@ use super::{
     Job,
     disk::{self, FileVersion, Prepared},
 };
-use crate::{Encoding, Expect, Fault, Mark, Present, PutOutcome, Receipt, Remote, WriteId};
+use crate::{Encoding, Expect, Fault, Mark, Present, PutOutcome, Receipt, Remote, WriteId, json};
 
 /// The format of the marks file.
 const FORMAT: u32 = 1;
@@ -230,33 +229,17 @@ fn parse_values(bytes: &[u8]) -> Result<SecretJson, Fault> {
     if values.expose().is_object() { Ok(values) } else { Err(foreign()) }
 }
 
-/// Readable JSON. Measured first, so that no growing buffer leaves copies of values behind.
+/// Readable JSON, of bearable size.
 fn encode(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let failed = |_| Fault::internal("file_encoding", "the file's new content cannot be written as JSON");
-    let mut size = Count(0);
-    serde_json::to_writer_pretty(&mut size, value).map_err(failed)?;
-    if size.0 >= disk::MAX_FILE_BYTES {
-        let message = format!(
-            "the file would have more than {} bytes, which is the most that is handled",
-            disk::MAX_FILE_BYTES
-        );
+    let mut bytes = json::pretty(value).ok_or_else(|| {
+        Fault::internal("file_encoding", "the file's new content cannot be written as JSON")
+    })?;
+    if bytes.len() > disk::MAX_FILE_BYTES {
+        let limit = disk::MAX_FILE_BYTES;
+        let message =
+            format!("the file would have more than {limit} bytes, which is the most that is handled");
         return Err(Fault::client("file_too_large", message));
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size.0 + 1));
-    serde_json::to_writer_pretty(&mut *bytes, value).map_err(failed)?;
     bytes.push(b'\n');
     Ok(bytes)
-}
-
-struct Count(usize);
-
-impl Write for Count {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -66,11 +66,11 @@ impl Client {
     }
 
     /// Sends a request and reads the whole answer. No redirect is followed, no proxy is used, nothing
-    /// is decompressed. A body made with [`secret_body`] is wiped when it has been sent; what the
+    /// is decompressed. A body made with [`wiped_bytes`] is wiped when it has been sent; what the
     /// operating system and the TLS and HTTP buffers hold is out of reach.
-    pub async fn call(&self, request: Request<Full<Bytes>>, effect: Effect) -> Result<Answer, Fault> {
+    pub async fn call(&self, request: Request<Bytes>, effect: Effect) -> Result<Answer, Fault> {
         let exchange = async {
-            let (head, body) = self.0.http.request(request).await?.into_parts();
+            let (head, body) = self.0.http.request(request.map(Full::new)).await?.into_parts();
             let body = self.read(&head.headers, body).await?;
             Ok(Answer { status: head.status, headers: head.headers, body })
         };
@@ -110,9 +110,9 @@ impl Client {
     }
 }
 
-/// A request body that is wiped once hyper lets go of it.
-pub fn secret_body(bytes: Zeroizing<Vec<u8>>) -> Full<Bytes> {
-    Full::new(Bytes::from_owner(bytes))
+/// Bytes that are wiped when the last clone of them is dropped.
+pub fn wiped_bytes(bytes: Zeroizing<Vec<u8>>) -> Bytes {
+    Bytes::from_owner(bytes)
 }
 
 /// An exchange that came to no answer.

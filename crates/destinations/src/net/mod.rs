@@ -24,7 +24,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-pub use client::{Answer, Client, Effect, secret_body};
+pub use client::{Answer, Client, Effect, wiped_bytes};
 pub use connect::Resolve;
 pub use environment::{Environment, Snapshot};
 pub use policy::Policy;

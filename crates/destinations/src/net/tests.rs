@@ -7,7 +7,6 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, StatusCode};
-use http_body_util::Full;
 use model::{ManualClock, SeededEntropy, Timestamp};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -80,8 +79,8 @@ async fn answer_all(mut socket: impl AsyncRead + AsyncWrite + Unpin, answer: &st
     }
 }
 
-fn get(url: &str) -> Request<Full<Bytes>> {
-    Request::get(url).body(Full::default()).unwrap()
+fn get(url: &str) -> Request<Bytes> {
+    Request::get(url).body(Bytes::new()).unwrap()
 }
 
 async fn call(client: &Client, url: &str) -> Result<Answer, Fault> {

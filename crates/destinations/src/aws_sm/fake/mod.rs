@@ -1,0 +1,369 @@
+//! A small pretend AWS: Secrets Manager with the behaviour destinations.md and test-parts.md 2 (column
+//! "AWS") describe, and as much of the token service and of the metadata services as a credential
+//! chain needs. On loopback, in memory, for tests and the demo.
+//!
+//! It checks signatures, knows recovery windows by its clock, counts calls, and can be told to
+//! misbehave.
+
+mod secrets;
+mod tokens;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use model::{Clock, SecretBytes};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use secrets::Secrets;
+pub use secrets::View;
+
+use super::sign::{self, Parts, SigningKey, Stamp};
+
+/// How far a request's time may be off ours.
+const MAX_SKEW_SECS: u64 = 300;
+
+/// Largest request that is read.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// The running pretend AWS. It ends when this is dropped.
+pub struct FakeAws {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    secrets: Secrets,
+    /// Access key to secret key, and the session token it must come with.
+    keys: BTreeMap<String, Key>,
+    calls: BTreeMap<String, usize>,
+    troubles: Vec<(String, VecDeque<Trouble>)>,
+    denied: Vec<String>,
+    minted: u64,
+}
+
+struct Key {
+    secret: SecretBytes,
+    token: Option<String>,
+    expired: bool,
+}
+
+/// What becomes of a coming call.
+#[derive(Debug, Clone)]
+pub enum Trouble {
+    /// Refused with this code and status.
+    Refuse(&'static str, u16),
+    /// Answered with these bytes and status.
+    Garbage(&'static str, u16),
+    /// It takes effect, and the connection breaks before the answer.
+    LoseAnswer,
+    /// The connection breaks before it takes effect.
+    Break,
+    /// It never gets an answer, and does not take effect.
+    Hang,
+    /// It goes through after this time.
+    Slow(Duration),
+}
+
+impl FakeAws {
+    /// Starts on a free loopback port. The access key `AKIAFAKEFAKEFAKEFAKE` with the secret
+    /// [`FakeAws::SECRET_KEY`] may do everything.
+    pub async fn start(clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let mut state = State::default();
+        state.keys.insert(
+            Self::ACCESS_KEY.to_owned(),
+            Key { secret: Self::SECRET_KEY.into(), token: None, expired: false },
+        );
+        let shared = Arc::new(Shared { clock, state: Mutex::new(state) });
+        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Ok(Self { address, shared, server })
+    }
+
+    /// The access key that works from the start.
+    pub const ACCESS_KEY: &str = "AKIAFAKEFAKEFAKEFAKE";
+    /// Its secret.
+    pub const SECRET_KEY: &str = "pretend+secret/key0000000000000000000000";
+
+    /// The base URL of every service.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How often an operation was called, refused calls included. Named as in AWS's API:
+    /// `CreateSecret`, `AssumeRole`; `imds` and `ecs` for the metadata services.
+    pub fn calls(&self, operation: &str) -> usize {
+        self.state().calls.get(operation).copied().unwrap_or_default()
+    }
+
+    /// All calls of Secrets Manager's own operations.
+    pub fn all_calls(&self) -> usize {
+        let others = ["AssumeRole", "AssumeRoleWithWebIdentity", "imds", "ecs"];
+        let state = self.state();
+        state.calls.iter().filter(|(name, _)| !others.contains(&name.as_str())).map(|(_, n)| n).sum()
+    }
+
+    /// Starts counting anew.
+    pub fn forget_calls(&self) {
+        self.state().calls.clear();
+    }
+
+    /// What becomes of the coming calls of an operation, one trouble each, in order.
+    pub fn trouble(&self, operation: &str, troubles: impl IntoIterator<Item = Trouble>) {
+        let mut state = self.state();
+        let queue: VecDeque<Trouble> = troubles.into_iter().collect();
+        state.troubles.push((operation.to_owned(), queue));
+    }
+
+    /// Refuses an operation for lack of permission from now on, or no longer.
+    pub fn deny(&self, operation: &str, denied: bool) {
+        let mut state = self.state();
+        state.denied.retain(|name| name != operation);
+        if denied {
+            state.denied.push(operation.to_owned());
+        }
+    }
+
+    /// Lets an access key in, or another secret for it.
+    pub fn allow_key(&self, access_key: &str, secret: &str, token: Option<&str>) {
+        let key = Key { secret: secret.into(), token: token.map(ToOwned::to_owned), expired: false };
+        self.state().keys.insert(access_key.to_owned(), key);
+    }
+
+    /// Says of an access key, or of all that were handed out, that they have expired.
+    pub fn expire_keys(&self, access_key: Option<&str>) {
+        for (name, key) in &mut self.state().keys {
+            if access_key.map_or(key.token.is_some(), |wanted| wanted == name) {
+                key.expired = true;
+            }
+        }
+    }
+
+    /// A KMS key that cannot be used.
+    pub fn break_kms_key(&self, id: &str) {
+        self.state().secrets.broken_keys.push(id.to_owned());
+    }
+
+    /// How long ListSecrets is behind.
+    pub fn set_list_lag(&self, lag: Duration) {
+        self.state().secrets.list_lag = lag;
+    }
+
+    /// A secret as it is, seen without a call.
+    pub fn view(&self, region: &str, name: &str) -> Option<View> {
+        let now = self.shared.clock.now();
+        self.state().secrets.view(region, name, now)
+    }
+
+    /// The names in a region, sorted, those being deleted included.
+    pub fn names(&self, region: &str) -> Vec<String> {
+        let now = self.shared.clock.now();
+        self.state().secrets.names(region, now)
+    }
+
+    /// Says that a secret belongs to another AWS service.
+    pub fn give_to_service(&self, region: &str, name: &str, service: &str) {
+        self.state().secrets.give_to_service(region, name, service);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Drop for FakeAws {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        let _ = socket.set_nodelay(true);
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = hyper::service::service_fn(move |request| {
+                let shared = Arc::clone(&shared);
+                async move { handle(&shared, request).await }
+            });
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(socket), service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// The connection is to break: hyper drops it when its service fails.
+#[derive(Debug)]
+struct Broken;
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection breaks as it was told to")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+type Answered = Result<Response<Full<Bytes>>, Broken>;
+
+async fn handle(shared: &Shared, request: Request<Incoming>) -> Answered {
+    let (head, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else { return Err(Broken) };
+    let body = body.to_bytes();
+    let operation = tokens::operation_of(&head, &body);
+    let trouble = {
+        let mut state = shared.state();
+        *state.calls.entry(operation.clone()).or_default() += 1;
+        state.next_trouble(&operation)
+    };
+    match trouble {
+        None => {}
+        Some(Trouble::Refuse(code, status)) => return Ok(shared.refusal(code, status)),
+        Some(Trouble::Garbage(body, status)) => return Ok(shared.answer(status, "text/html", body)),
+        Some(Trouble::Break) => return Err(Broken),
+        Some(Trouble::Hang) => std::future::pending().await,
+        Some(Trouble::Slow(time)) => tokio::time::sleep(time).await,
+        Some(Trouble::LoseAnswer) => {
+            drop(shared.carry_out(&operation, &head, &body));
+            return Err(Broken);
+        }
+    }
+    Ok(shared.carry_out(&operation, &head, &body))
+}
+
+impl State {
+    fn next_trouble(&mut self, operation: &str) -> Option<Trouble> {
+        let queue = self.troubles.iter_mut().find(|(name, queue)| name == operation && !queue.is_empty())?;
+        queue.1.pop_front()
+    }
+
+    /// Six characters that no ARN had before.
+    fn suffix(&mut self) -> String {
+        self.minted += 1;
+        sign::sha256_hex(&self.minted.to_be_bytes())[..6].to_owned()
+    }
+}
+
+impl Shared {
+    fn carry_out(&self, operation: &str, head: &http::request::Parts, body: &[u8]) -> Response<Full<Bytes>> {
+        if let Some(answer) = self.tokens(operation, head, body) {
+            return answer;
+        }
+        if head.method != Method::POST || operation.is_empty() {
+            return self.refusal("UnknownOperationException", 400);
+        }
+        let region = match self.check_signature(head, body) {
+            Ok(region) => region,
+            Err(code) => return self.refusal(code, 400),
+        };
+        let Ok(request) = serde_json::from_slice::<Value>(body) else {
+            return self.refusal("SerializationException", 400);
+        };
+        let mut state = self.state();
+        if state.denied.iter().any(|denied| denied == operation) {
+            drop(state);
+            return self.refusal("AccessDeniedException", 400);
+        }
+        let suffix = state.suffix();
+        let outcome = state.secrets.call(operation, &region, &request, self.clock.now(), &suffix);
+        drop(state);
+        match outcome {
+            Ok(answer) => self.answer(200, "application/x-amz-json-1.1", answer.to_string()),
+            Err(code) => self.refusal(code, 400),
+        }
+    }
+
+    /// The region of the credential scope, if the signature is right.
+    fn check_signature(&self, head: &http::request::Parts, body: &[u8]) -> Result<String, &'static str> {
+        const BAD: &str = "IncompleteSignature";
+        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let authorization = text("authorization").ok_or("MissingAuthenticationTokenException")?;
+        let part = |name: &str| {
+            let (_, rest) = authorization.split_once(name)?;
+            Some(rest.split(',').next().unwrap_or(rest))
+        };
+        let scope: Vec<&str> = part("Credential=").ok_or(BAD)?.split('/').collect();
+        let &[access_key, _, region, service, "aws4_request"] = scope.as_slice() else { return Err(BAD) };
+        let stamp = text("x-amz-date").ok_or(BAD)?;
+        let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).map_err(|_| BAD)?;
+        let time = jiff::tz::Offset::UTC.to_timestamp(time).map_err(|_| BAD)?;
+        if time.as_second().abs_diff(self.clock.now().as_secs()) > MAX_SKEW_SECS {
+            return Err("InvalidSignatureException");
+        }
+        let state = self.state();
+        let key = state.keys.get(access_key).ok_or("UnrecognizedClientException")?;
+        if key.expired {
+            return Err("ExpiredTokenException");
+        }
+        if key.token.as_deref() != text("x-amz-security-token") {
+            return Err("UnrecognizedClientException");
+        }
+        let host = text("host").or(head.uri.host()).ok_or(BAD)?;
+        let names: Vec<&str> = part("SignedHeaders=").ok_or(BAD)?.split(';').collect();
+        let headers: Vec<(&str, &str)> = names
+            .iter()
+            .map(|name| (*name, if *name == "host" { host } else { text(name).unwrap_or_default() }))
+            .collect();
+        let stamp = Stamp::of(model::Timestamp::from_secs(time.as_second()));
+        let signing_key = SigningKey::derive(&key.secret, &stamp, region, service);
+        let expected = sign::authorization(
+            &signing_key,
+            access_key,
+            &stamp,
+            &Parts {
+                method: head.method.as_str(),
+                path: &sign::canonical_path(head.uri.path()),
+                query: &sign::canonical_query(head.uri.query().unwrap_or_default()),
+                headers: &headers,
+                payload: &sign::sha256_hex(body),
+            },
+        );
+        if expected == authorization { Ok(region.to_owned()) } else { Err("InvalidSignatureException") }
+    }
+
+    fn refusal(&self, code: &str, status: u16) -> Response<Full<Bytes>> {
+        // Real services repeat what they were sent. So does this, to catch who repeats it further.
+        let body = json!({ "__type": code, "message": "refused: CANARY-FROM-REMOTE" }).to_string();
+        self.answer(status, "application/x-amz-json-1.1", body)
+    }
+
+    fn answer(&self, status: u16, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+        let now = jiff::Timestamp::from_second(self.clock.now().as_secs()).unwrap_or_default();
+        let mut answer = Response::new(Full::new(body.into()));
+        *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        answer.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+        let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(date) = http::HeaderValue::try_from(date) {
+            answer.headers_mut().insert(header::DATE, date);
+        }
+        answer
+    }
+}
