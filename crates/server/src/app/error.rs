@@ -18,9 +18,6 @@ pub enum AppError {
     /// The value or body is larger than can be taken.
     #[error("{0}")]
     TooLarge(String),
-    /// The body is of a media type that the operation does not take.
-    #[error("{0}")]
-    MediaType(String),
     /// Others changed the same data each time it was tried. Trying again is right.
     #[error("{0}")]
     Busy(String),

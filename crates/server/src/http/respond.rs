@@ -44,7 +44,6 @@ impl Refusal {
                 Self::new(StatusCode::METHOD_NOT_ALLOWED, text)
             }
             AppError::TooLarge(text) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text),
-            AppError::MediaType(text) => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text),
             AppError::Busy(text) => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
             AppError::Internal(inside) => {
                 tracing::error!(request_id, error = inside, "a request failed");

@@ -375,6 +375,11 @@ async fn version_one_of_the_engine_keeps_one_value() {
     assert_snapshot!(bench.get("old/app/db").await, @r#"200 {"data":{"password":"hunter2","user":"u"},"lease_duration":2764800,"mount_type":"kv","request_id":"[uuid]"}"#);
     assert_eq!(bench.post("old/app/db", r#"{"user":"v"}"#).await.status, 204);
     assert_snapshot!(bench.get("old/app/db").await.data(), @r#"{"user":"v"}"#);
+    for (ttl, seconds) in [("\"1h\"", 3_600), ("90", 90), ("\"soon\"", 2_764_800), ("-5", 2_764_800)] {
+        bench.post("old/lease", &format!(r#"{{"ttl":{ttl}}}"#)).await;
+        assert_eq!(bench.get("old/lease").await.json()["lease_duration"], seconds, "{ttl}");
+    }
+    assert_eq!(bench.delete("old/lease").await.status, 204);
     assert_snapshot!(bench.list("old").await, @r#"200 {"data":{"keys":["app/"]},"mount_type":"kv","request_id":"[uuid]"}"#);
     assert_snapshot!(bench.list("old/app").await, @r#"200 {"data":{"keys":["db"]},"mount_type":"kv","request_id":"[uuid]"}"#);
     assert_snapshot!(bench.patch("old/app/db", r#"{"user":"w"}"#).await, @r#"405 {"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#);

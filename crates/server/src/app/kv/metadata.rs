@@ -201,7 +201,6 @@ fn check_count(count: usize) -> Result<(), AppError> {
 
 fn check_custom_metadata(all: &BTreeMap<String, String>) -> Result<(), AppError> {
     check_count(all.len())?;
-    let printable = |text: &str| !text.chars().any(char::is_control);
     let mut faults = Vec::new();
     for (key, value) in all {
         let (key_length, value_length, key_shown) = (key.len(), value.len(), shown(key));
@@ -235,6 +234,14 @@ fn check_custom_metadata(all: &BTreeMap<String, String>) -> Result<(), AppError>
             Err(AppError::invalid(text + "\n\n"))
         }
     }
+}
+
+/// Whether a text has something to show for each of its characters: no control characters, no blanks
+/// but the plain space, nothing invisible.
+fn printable(text: &str) -> bool {
+    let plain = |c: char| matches!(c, '"' | '\'' | '\\');
+    // Behind a letter marks that combine with it are printable, as they are in words.
+    text.chars().all(|c| plain(c) || ['a', c].iter().collect::<String>().escape_debug().count() == 2)
 }
 
 /// A key in quotes, unprintable characters escaped, cut when it is long.
@@ -322,7 +329,13 @@ mod tests {
 
     #[test]
     fn custom_metadata_is_checked_as_vault_checks_it() {
-        assert_eq!(check(&[("a", "1"), ("ü", "ß")]), "ok");
+        assert_eq!(check(&[("a", "1"), ("ü", "ß"), ("\"'\\", "e\u{301} 環境 🔑\u{fe0f}")]), "ok");
+        for unprintable in ["\n", "a\u{200b}", "\u{a0}", "\u{85}", "\u{202e}"] {
+            assert!(
+                check(&[("a", unprintable)]).ends_with("contains unprintable characters"),
+                "{unprintable:?}"
+            );
+        }
         assert_eq!(
             check(&[("a", "")]),
             "custom_metadata validation failed: length of value for key \"a\" is 0 but must be 0 < len(value) \

@@ -58,7 +58,7 @@ enum Endpoint<'a> {
     Metadata(&'a str),
     DetailedMetadata(&'a str),
     Subkeys(&'a str),
-    /// One of the above with nothing after it.
+    /// One of the first five with nothing after it.
     Bare,
     Unknown,
 }
@@ -75,10 +75,7 @@ impl<'a> Endpoint<'a> {
             ("metadata", Some(path)) => Self::Metadata(path),
             ("detailed-metadata", Some(path)) => Self::DetailedMetadata(path),
             ("subkeys", Some(path)) => Self::Subkeys(path),
-            (
-                "data" | "delete" | "undelete" | "destroy" | "metadata" | "detailed-metadata" | "subkeys",
-                None,
-            ) => Self::Bare,
+            ("data" | "delete" | "undelete" | "destroy" | "metadata", None) => Self::Bare,
             _ => Self::Unknown,
         }
     }

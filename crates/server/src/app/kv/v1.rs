@@ -1,8 +1,7 @@
 //! KV v1: one value per path, no versions. It is stored as version 1 of a v2 secret, so that a mount
 //! becomes v2 by its option alone.
 
-use model::Version;
-use serde_json::Value;
+use model::{Version, json::SecretJson, parse_duration};
 use store::{
     kv::{Secret, read_secret},
     records::{SecretVersion, VersionMeta},
@@ -15,7 +14,7 @@ use super::{
     list::list,
     new_meta,
 };
-use crate::app::{App, AppError, Envelope, Fields, Operation, Reply, Request, mounts::Place};
+use crate::app::{App, AppError, Envelope, Fields, Operation, Reply, Request, as_text, mounts::Place};
 
 const ONLY: Version = Version(1);
 
@@ -34,14 +33,23 @@ async fn read(app: &App, place: &Place<'_>, path: &str) -> Result<Reply, AppErro
     let target = Target::or_not_found(app, place, path)?;
     let found = read_secret(&app.store, target.parent, target.secret, |_| Some(ONLY)).await?;
     let Some(Secret { value: Some((_, mut value)), .. }) = found else { return Err(AppError::not_found()) };
-    let lease_duration = match place.mount.config.default_lease_ttl {
+    let lease_duration = lease_of(&value.data).unwrap_or(match place.mount.config.default_lease_ttl {
         0 => app.settings.default_lease_ttl,
         seconds => seconds,
-    };
+    });
     let data = zeroize::Zeroizing::new(std::mem::take(&mut value.data));
     let envelope =
         Envelope { data: Some(data), lease_duration, mount_type: MOUNT_TYPE, ..Envelope::default() };
     Ok(Reply::envelope(envelope))
+}
+
+/// How many seconds the value itself, under `ttl` or `lease`, says that it may be kept.
+fn lease_of(data: &[u8]) -> Option<u64> {
+    let data = SecretJson::parse(data).ok()?;
+    // EXPOSE: to look for one number.
+    let lease = data.expose().get("ttl").or_else(|| data.expose().get("lease"))?;
+    let nanos = parse_duration(&as_text(lease)?).ok()?;
+    u64::try_from(nanos).ok().map(|nanos| nanos / 1_000_000_000)
 }
 
 async fn write(app: &App, place: &Place<'_>, path: &str, request: &Request) -> Result<Reply, AppError> {
@@ -50,7 +58,6 @@ async fn write(app: &App, place: &Place<'_>, path: &str, request: &Request) -> R
     if body.expose().as_object().is_none_or(serde_json::Map::is_empty) {
         return Err(AppError::invalid("missing data fields"));
     }
-    debug_assert!(matches!(body.expose(), Value::Object(_)));
     let data = storable(app, &body)?;
     let target = Target::of(app, place, path).ok_or_else(|| AppError::invalid("missing path"))?;
     change(

@@ -1,8 +1,11 @@
 //! The mounts: where each engine answers, and `sys/mounts` and its neighbours (kv-v2-api.md 4).
 
+mod remount;
+mod show;
+
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
 use model::{MountAccessor, MountPath, uuid_v4};
@@ -11,11 +14,10 @@ use store::{
     records::{KvConfig, Mount, MountConfig, MountTable},
 };
 
-use super::{
-    ATTEMPTS, App, AppError, Envelope, Fields, Operation, Reply, Request,
-    auth::{Caller, identify, may_see_mount},
-    json::{self, Json, Object},
-};
+use super::{ATTEMPTS, App, AppError, Fields, Operation, Reply, Request};
+pub(super) use remount::{Migrations, remount, remount_status};
+use show::{BUILT_IN, put_mount, put_optional_config};
+pub(super) use show::{auth_list, list, ui_list, ui_mount};
 
 const MOUNT_TYPE: &str = "system";
 /// First segments that no mount may take.
@@ -86,27 +88,6 @@ impl Router {
 /// Whether a mount answers as KV v2.
 pub(crate) fn is_versioned(mount: &Mount) -> bool {
     mount.options.get("version").is_some_and(|version| version == "2")
-}
-
-/// `sys/mounts`.
-pub(super) async fn list(app: &App, request: &Request) -> Result<Reply, AppError> {
-    if request.operation != Operation::Read {
-        return Err(AppError::UnsupportedOperation);
-    }
-    let router = app.router().await?;
-    let reply = Reply::object(MOUNT_TYPE, |o| put_mounts(o, app, &router, |_| true));
-    Ok(reply.injected())
-}
-
-fn put_mounts(o: &mut Object<'_>, app: &App, router: &Router, visible: impl Fn(&str) -> bool) {
-    let mut infos: BTreeMap<&str, Json> =
-        BUILT_IN.iter().map(|built_in| (built_in.path, json::object(|o| built_in.put(o, app)))).collect();
-    for mount in router.mounts() {
-        infos.insert(mount.path.as_str(), json::object(|o| put_mount(o, mount)));
-    }
-    for (path, info) in infos.iter().filter(|(path, _)| visible(path)) {
-        o.put_json(path, info);
-    }
 }
 
 /// `sys/mounts/<path>`.
@@ -379,259 +360,4 @@ fn tuning(
         put_optional_config(o, config);
     });
     reply.injected()
-}
-
-fn put_optional_config(o: &mut Object<'_>, config: &MountConfig) {
-    if !config.listing_visibility.is_empty() {
-        o.put("listing_visibility", &config.listing_visibility);
-    }
-    for (name, list) in [
-        ("audit_non_hmac_request_keys", &config.audit_non_hmac_request_keys),
-        ("audit_non_hmac_response_keys", &config.audit_non_hmac_response_keys),
-        ("passthrough_request_headers", &config.passthrough_request_headers),
-        ("allowed_response_headers", &config.allowed_response_headers),
-    ] {
-        if !list.is_empty() {
-            o.put(name, list);
-        }
-    }
-}
-
-fn put_mount(o: &mut Object<'_>, mount: &Mount) {
-    put_common(
-        o,
-        &mount.mount_type,
-        &mount.description,
-        mount.accessor.as_str(),
-        &mount.uuid,
-        &mount.config,
-        None,
-    );
-    o.put("local", &false)
-        .put("seal_wrap", &false)
-        .put("options", &(!mount.options.is_empty()).then_some(&mount.options))
-        .put("deprecation_status", "supported");
-}
-
-fn put_common(
-    o: &mut Object<'_>,
-    mount_type: &str,
-    description: &str,
-    accessor: &str,
-    uuid: &str,
-    config: &MountConfig,
-    token_type: Option<&str>,
-) {
-    o.put("type", mount_type)
-        .put("description", description)
-        .put("accessor", accessor)
-        .put("uuid", uuid)
-        .put("external_entropy_access", &false)
-        .put("plugin_version", "")
-        .put("running_plugin_version", concat!("v", env!("CARGO_PKG_VERSION"), "+builtin"))
-        .put("running_sha256", "")
-        .put_object("config", |o| {
-            o.put("default_lease_ttl", &config.default_lease_ttl)
-                .put("max_lease_ttl", &config.max_lease_ttl)
-                .put("force_no_cache", &config.force_no_cache);
-            put_optional_config(o, config);
-            if let Some(token_type) = token_type {
-                o.put("token_type", token_type);
-            }
-        });
-}
-
-/// A mount that is always there.
-struct BuiltIn {
-    path: &'static str,
-    mount_type: &'static str,
-    description: &'static str,
-    local: bool,
-    seal_wrap: bool,
-}
-
-const BUILT_IN: &[BuiltIn] = &[
-    BuiltIn {
-        path: "cubbyhole/",
-        mount_type: "cubbyhole",
-        description: "per-token private secret storage",
-        local: true,
-        seal_wrap: false,
-    },
-    BuiltIn {
-        path: "identity/",
-        mount_type: "identity",
-        description: "identity store",
-        local: false,
-        seal_wrap: false,
-    },
-    BuiltIn {
-        path: "sys/",
-        mount_type: "system",
-        description: "system endpoints used for control, policy and debugging",
-        local: false,
-        seal_wrap: true,
-    },
-];
-
-const TOKEN_METHOD: BuiltIn = BuiltIn {
-    path: "token/",
-    mount_type: "token",
-    description: "token based credentials",
-    local: false,
-    seal_wrap: false,
-};
-
-impl BuiltIn {
-    /// Its accessor and UUID come from the store's own key, so they stay the same for the life of a
-    /// store and differ between stores.
-    fn put(&self, o: &mut Object<'_>, app: &App) {
-        let digest = app.store.keys().digest("built-in mount", &[self.path.as_bytes()]);
-        let hex = |range: std::ops::Range<usize>| hex::encode(&digest[range]);
-        let auth = if self.mount_type == "token" { "auth_" } else { "" };
-        let accessor = format!("{auth}{}_{}", self.mount_type, hex(0..4));
-        let uuid = [hex(4..8), hex(8..10), hex(10..12), hex(12..14), hex(14..20)].join("-");
-        let token_type = (self.mount_type == "token").then_some("default-service");
-        put_common(
-            o,
-            self.mount_type,
-            self.description,
-            &accessor,
-            &uuid,
-            &MountConfig::default(),
-            token_type,
-        );
-        o.put("local", &self.local).put("seal_wrap", &self.seal_wrap).put("options", &None::<()>);
-    }
-}
-
-/// `sys/auth`: tokens are the only method.
-pub(super) fn auth_list(app: &App, request: &Request) -> Result<Reply, AppError> {
-    if request.operation != Operation::Read {
-        return Err(AppError::UnsupportedOperation);
-    }
-    let reply = Reply::object(MOUNT_TYPE, |o| {
-        o.put_object(TOKEN_METHOD.path, |o| TOKEN_METHOD.put(o, app));
-    });
-    Ok(reply.injected())
-}
-
-/// `sys/internal/ui/mounts`: the mounts the caller may know of; without a good token those that are
-/// listed for everyone.
-pub(super) async fn ui_list(app: &App, request: &Request) -> Result<Reply, AppError> {
-    if request.operation != Operation::Read {
-        return Err(AppError::UnsupportedOperation);
-    }
-    let caller = match identify(app, request.token.as_ref()).await {
-        Ok(caller) => Some(caller),
-        Err(AppError::Denied(_)) => None,
-        Err(other) => return Err(other),
-    };
-    let router = app.router().await?;
-    let visible = |path: &str| match &caller {
-        Some(caller) => sees(caller, path),
-        None => router.at(path).is_some_and(|mount| mount.config.listing_visibility == "unauth"),
-    };
-    Ok(Reply::object(MOUNT_TYPE, |o| {
-        o.put_object("secret", |o| put_mounts(o, app, &router, visible));
-        o.put_object("auth", |o| {
-            if caller.as_ref().is_some_and(|caller| sees(caller, "auth/token/")) {
-                o.put_object(TOKEN_METHOD.path, |o| TOKEN_METHOD.put(o, app));
-            }
-        });
-    }))
-}
-
-fn sees(caller: &Caller, path: &str) -> bool {
-    may_see_mount(&caller.token.record, path)
-}
-
-/// `sys/internal/ui/mounts/<path>`: the first call of every `kv` command. It is answered by the
-/// token's rights at the mount, not at this path; an unknown mount looks like a forbidden one.
-pub(super) async fn ui_mount(app: &App, request: &Request, path: &str) -> Result<Reply, AppError> {
-    if request.operation != Operation::Read {
-        return Err(AppError::UnsupportedOperation);
-    }
-    let caller = identify(app, request.token.as_ref()).await?;
-    let router = app.router().await?;
-    let place = router.find(path).filter(|place| sees(&caller, place.mount.path.as_str()));
-    let Some(Place { mount, .. }) = place else {
-        let bare = path.trim_end_matches('/');
-        return Err(AppError::Denied(format!(
-            "preflight capability check returned 403, please ensure client's policies grant access to path \
-             \"{bare}/\""
-        )));
-    };
-    Ok(Reply::object(MOUNT_TYPE, |o| {
-        put_mount(o, mount);
-        o.put("path", mount.path.as_str());
-    }))
-}
-
-/// The latest moves of mounts, for those who ask how theirs went. A move is one commit, so it is
-/// over before anyone can ask.
-#[derive(Default)]
-pub(crate) struct Migrations(Mutex<VecDeque<Migration>>);
-
-#[derive(Clone)]
-struct Migration {
-    id: String,
-    from: MountPath,
-    to: MountPath,
-}
-
-const MIGRATIONS_KEPT: usize = 256;
-
-/// `sys/remount`: moves a mount. Its accessor stays, and with it all data and associations.
-pub(super) async fn remount(app: &App, request: &Request) -> Result<Reply, AppError> {
-    if request.operation != Operation::Write {
-        return Err(AppError::UnsupportedOperation);
-    }
-    let mut fields = Fields::of(request)?;
-    let (Some(from), Some(to)) = (fields.text("from")?, fields.text("to")?) else {
-        return Err(AppError::invalid("both 'from' and 'to' path must be specified as a string"));
-    };
-    let from = mountable(&from)?;
-    let to = mountable(&to)?;
-    change_table(app, |table| {
-        let at = table.mounts.iter().position(|mount| mount.path == from);
-        let at = at.ok_or_else(|| AppError::invalid(format!("no matching mount at \"{from}\"")))?;
-        let others = table.mounts.iter().filter(|mount| mount.path != from);
-        if let Some(taken) = others.map(|mount| &mount.path).find(|path| overlaps(path, &to)) {
-            return Err(AppError::invalid(format!("path already in use at \"{taken}\"")));
-        }
-        table.mounts[at].path = to.clone();
-        Ok(())
-    })
-    .await?;
-    let id = uuid_v4(app.entropy.as_ref());
-    let data = Some(json::object(|o| {
-        o.put("migration_id", &id);
-    }));
-    let mut kept = app.migrations.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() == MIGRATIONS_KEPT {
-        kept.pop_front();
-    }
-    kept.push_back(Migration { id, from, to });
-    drop(kept);
-    let warnings =
-        vec!["Mount move has been carried out. Its status can be read under its migration_id".to_owned()];
-    let envelope = Envelope { data, warnings, injected: true, mount_type: MOUNT_TYPE, ..Envelope::default() };
-    Ok(Reply::envelope(envelope))
-}
-
-/// `sys/remount/status/<id>`.
-pub(super) fn remount_status(app: &App, request: &Request, id: &str) -> Result<Reply, AppError> {
-    if request.operation != Operation::Read {
-        return Err(AppError::UnsupportedOperation);
-    }
-    let kept = app.migrations.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = kept.iter().find(|migration| migration.id == id).cloned();
-    drop(kept);
-    let Migration { id, from, to } = found.ok_or_else(AppError::not_found)?;
-    Ok(Reply::object(MOUNT_TYPE, |o| {
-        o.put("migration_id", &id).put_object("migration_info", |o| {
-            o.put("source_mount", from.as_str()).put("target_mount", to.as_str()).put("status", "success");
-        });
-    }))
 }
