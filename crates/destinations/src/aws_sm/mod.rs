@@ -39,8 +39,9 @@ const FIELDS: &[Field] = &[
     )
     .secret()
     .checked(|id| {
-        let ok = id.len() <= 128 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        (!ok).then_some("must be an access key id: letters and digits")
+        // What would break the signature's header apart; whether it is a real one AWS will tell.
+        let ok = id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b','));
+        (!ok).then_some("must be an access key id: at most 128 characters, no space, slash or comma")
     }),
     Field::new("secret_access_key", Shape::Text, "The secret that belongs to access_key_id.").secret(),
     Field::new(

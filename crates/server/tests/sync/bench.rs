@@ -81,15 +81,16 @@ impl Bench {
             Store::init(Arc::new(Memory::new()), &key, clock.as_ref(), Arc::clone(&entropy)).await.unwrap();
         let root = tokens::create_root(&store, clock.as_ref(), entropy.as_ref(), None).await.unwrap();
         let in_mem: &'static InMem = Box::leak(Box::new(InMem::new()));
-        let file: &'static dyn Kind =
-            *destinations::kinds().iter().find(|kind| kind.slug() == "file").unwrap();
+        let kind = |slug: &str| -> &'static dyn Kind {
+            *destinations::kinds().iter().find(|kind| kind.slug() == slug).unwrap()
+        };
         let settings = NetSettings { system_roots: false, ..NetSettings::default() };
         let net = Net::new(settings, Arc::new(Snapshot::default()), Arc::clone(&clock), Arc::clone(&entropy))
             .unwrap();
         let engine = Engine::new(Parts {
             store: store.clone(),
             source: Arc::new(KvSource::new(store.clone(), Arc::clone(&clock))),
-            kinds: vec![file, in_mem],
+            kinds: vec![kind("aws-sm"), kind("file"), in_mem],
             net,
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
@@ -127,9 +128,15 @@ impl Bench {
         if let Some(token) = token {
             request = request.header("X-Vault-Token", token);
         }
-        if method == "PATCH" {
-            request = request.header("Content-Type", "application/merge-patch+json");
-        }
+        request = request.header(
+            "Content-Type",
+            // curl's --data says so of whatever it sends, the founding page's samples included.
+            if method == "PATCH" {
+                "application/merge-patch+json"
+            } else {
+                "application/x-www-form-urlencoded"
+            },
+        );
         let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
         let response = self.service.answer(request).await;
         let status = response.status().as_u16();

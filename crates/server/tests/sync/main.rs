@@ -63,6 +63,61 @@ async fn destinations_are_listed_by_type() {
     );
 }
 
+/// The founding page's samples of making and reading an AWS destination, to the letter of
+/// `connection_details`, `name` and `type`.
+#[tokio::test(start_paused = true)]
+async fn an_aws_destination_is_made_and_read_masked() {
+    let bench = Bench::new().await;
+    let path = "sys/sync/destinations/aws-sm/my-store-1";
+    let payload = r#"{
+"access_key_id": "AKI***",
+"secret_access_key": "ktri****",
+"region": "us-west-1"
+}"#;
+    let made = bench.raw("POST", path, payload).await;
+    let read = bench.get(path).await;
+    assert_eq!(made, read);
+    let expected = json!({
+        "request_id": "uuid",
+        "lease_id": "",
+        "renewable": false,
+        "lease_duration": 0,
+        "data": {
+            "connection_details": {
+                "access_key_id": "*****",
+                "secret_access_key": "*****",
+                "region": "us-west-1"
+            },
+            "name": "my-store-1",
+            "type": "aws-sm",
+            "options": {
+                "custom_tags": {},
+                "granularity": "secret-path",
+                "granularity_level": "secret-path",
+                "secret_name_template": "vault/{{ .MountAccessor }}/{{ .SecretPath }}"
+            }
+        },
+        "wrap_info": null,
+        "warnings": null,
+        "auth": null,
+        "mount_type": "system"
+    });
+    assert_eq!(read, Reply { status: 200, body: expected });
+    for (body, field) in [
+        (r#"{"region":"not a region"}"#, "region"),
+        (r#"{"region":"us-west-1","recovery_window_in_days":5}"#, "recovery_window_in_days"),
+        (r#"{"region":"us-west-1","access_key_id":"AKI"}"#, "secret_access_key"),
+        (r#"{"region":"us-west-1","role_arn":"nonsense"}"#, "role_arn"),
+        (r#"{"region":"us-west-1","custom_tags":{"aws:x":"y"}}"#, "custom_tags"),
+        (r#"{"region":"us-west-1","endpoint":"ftp://x"}"#, "endpoint"),
+    ] {
+        let refused = bench.raw("POST", "sys/sync/destinations/aws-sm/other", body).await;
+        assert_eq!(refused.status, 400, "{body}");
+        assert!(refused.text().contains(field), "{body}: {}", refused.text());
+    }
+    assert_eq!(bench.get("sys/sync/destinations/aws-sm/other").await.status, 404);
+}
+
 #[tokio::test(start_paused = true)]
 async fn list_keys_may_carry_slashes() {
     let bench = Bench::with(server::app::SyncSettings { slash_list_keys: true, ..Default::default() }).await;
@@ -125,7 +180,12 @@ async fn bad_settings_are_refused_by_name_and_nothing_is_stored() {
     }
     assert_eq!(bench.get(DESTINATION).await.status, 404);
     let unknown = bench.post("sys/sync/destinations/nope/x", json!({})).await;
-    assert_eq!((unknown.status, unknown.text().contains("file, in-mem")), (400, true), "{}", unknown.text());
+    assert_eq!(
+        (unknown.status, unknown.text().contains("aws-sm, file, in-mem")),
+        (400, true),
+        "{}",
+        unknown.text()
+    );
     let name = bench.post("sys/sync/destinations/in-mem/a%20b", json!({})).await;
     assert_eq!(name.status, 400);
     let unknown = bench.post(DESTINATION, json!({ "subscription_id": "uuid" })).await;
