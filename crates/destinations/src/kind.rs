@@ -303,3 +303,81 @@ impl NameRule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kinds;
+
+    /// A rule with everything a rule can have, as GitHub's and Azure's need it.
+    fn strict(case: Case) -> NameRule {
+        NameRule {
+            allows: |c| c.is_ascii_alphanumeric() || c == '_',
+            allowed: "letters, digits and _",
+            replacement: '_',
+            max_len: 20,
+            case,
+            also: |name| {
+                let bad = name.starts_with(|c: char| c.is_ascii_digit()) || name.starts_with("GITHUB_");
+                bad.then_some("must not begin with a digit or GITHUB_")
+            },
+        }
+    }
+
+    fn legal(rule: &NameRule, name: &str) -> bool {
+        (1..=rule.max_len).contains(&name.chars().count())
+            && name.chars().all(|c| (rule.allows)(c))
+            && (rule.also)(name).is_none()
+            && (rule.case != Case::Upper || !name.chars().any(|c| c.is_ascii_lowercase()))
+    }
+
+    proptest! {
+        #[test]
+        fn no_rule_yields_an_illegal_name(rendered in "\\PC{0,30}|[a-z0-9/_. -]{0,24}|.{0,20}") {
+            let strict = [Case::Sensitive, Case::Folded, Case::Upper].map(strict);
+            let real = kinds().iter().map(|kind| &kind.abilities().names);
+            for rule in strict.iter().chain(real) {
+                match rule.apply(&rendered) {
+                    Ok(name) => {
+                        prop_assert!(legal(rule, name.as_str()), "{:?}", name);
+                        // What is legal already stays as it is, so names do not wander.
+                        prop_assert_eq!(rule.apply(name.as_str()), Ok(name));
+                    }
+                    Err(fault) => prop_assert_eq!(fault.code, "illegal_name"),
+                }
+            }
+        }
+
+        #[test]
+        fn a_legal_name_is_kept(name in "[a-zA-Z_][a-zA-Z0-9_]{0,19}") {
+            prop_assume!(!name.starts_with("GITHUB_"));
+            let rule = strict(Case::Sensitive);
+            let kept = rule.apply(&name).unwrap();
+            prop_assert_eq!(kept.as_str(), &name);
+        }
+
+        #[test]
+        fn names_that_fold_together_are_one(name in "[a-zA-Z_]{1,20}") {
+            prop_assume!(!name.to_uppercase().starts_with("GITHUB_"));
+            for case in [Case::Folded, Case::Upper] {
+                let rule = strict(case);
+                let (upper, lower) = (rule.apply(&name.to_uppercase()), rule.apply(&name.to_lowercase()));
+                let (Ok(upper), Ok(lower)) = (upper, lower) else { continue };
+                prop_assert_eq!(rule.identity(&upper), rule.identity(&lower));
+            }
+        }
+    }
+
+    #[test]
+    fn kinds_are_known_by_one_slug_and_their_fields_by_one_name() {
+        let slugs: Vec<&str> = kinds().iter().map(|kind| kind.slug()).collect();
+        assert!(slugs.is_sorted_by(|a, b| a < b), "{slugs:?}");
+        for kind in kinds() {
+            let mut names: Vec<&str> = crate::fields_of(*kind).map(|field| field.name).collect();
+            names.sort_unstable();
+            assert!(names.is_sorted_by(|a, b| a < b), "{} has a field twice", kind.slug());
+        }
+    }
+}

@@ -181,6 +181,18 @@ impl FakeAws {
         self.state().secrets.names(region, now)
     }
 
+    /// Puts a secret there that nobody asked us for.
+    pub fn plant(&self, region: &str, name: &str, value: &str, tags: &[(&str, &str)]) {
+        let now = self.shared.clock.now();
+        let mut state = self.state();
+        let suffix = state.suffix();
+        let tags: Vec<Value> = tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
+        let token = format!("planted-{suffix:0>32}");
+        let request = json!({"Name": name, "SecretString": value, "Tags": tags, "ClientRequestToken": token});
+        // A name that is taken stays as it is.
+        let _ = state.secrets.call("CreateSecret", region, &request, now, &suffix);
+    }
+
     /// Says that a secret belongs to another AWS service.
     pub fn give_to_service(&self, region: &str, name: &str, service: &str) {
         self.state().secrets.give_to_service(region, name, service);
