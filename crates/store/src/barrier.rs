@@ -16,12 +16,12 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     error::Unspecified,
-    hkdf,
+    hmac,
 };
 use model::Entropy;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
-use crate::{keyring::KeyRing, plain::Plain};
+use crate::{keyring::KeyRing, plain::Plain, wipe::Wiped};
 
 const SEAL_FORMAT: u8 = 1;
 /// Format, term, nonce.
@@ -38,7 +38,7 @@ pub(crate) struct Barrier {
 /// A term's data key, ready to derive record keys from. Wiped on drop.
 struct TermKey {
     number: u32,
-    key: hkdf::Prk,
+    key: hmac::Key,
 }
 
 /// Why sealed bytes do not open.
@@ -91,7 +91,7 @@ impl Barrier {
     }
 
     /// Opens what [`Barrier::seal`] made for the same key. The plain bytes are wiped on drop.
-    pub(crate) fn open(&self, key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
+    pub(crate) fn open(&self, key: &[u8], sealed: &[u8]) -> Result<Wiped, Unopened> {
         let too_short = Unopened::Broken("it is too short");
         let (header, rest) = sealed.split_first_chunk::<HEADER>().ok_or(too_short)?;
         let (body, tag) = rest.split_last_chunk::<TAG>().ok_or(too_short)?;
@@ -103,23 +103,42 @@ impl Barrier {
         let terms = self.terms.load();
         let term = terms.iter().rev().find(|term| term.number == number).ok_or(Unopened::UnknownTerm)?;
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let mut plain = Zeroizing::new(vec![0; body.len()]);
+        let mut plain = Wiped(vec![0; body.len()]);
         record_key(term, key)
-            .and_then(|cipher| cipher.open_separate_gather(nonce, Aad::from(header), body, tag, &mut plain))
+            .and_then(|cipher| cipher.open_separate_gather(nonce, Aad::from(header), body, tag, &mut plain.0))
             .map_err(|Unspecified| Unopened::Broken("its seal is broken"))?;
         Ok(plain)
     }
 }
 
+/// The record's own key: HKDF-Expand (RFC 5869 2.3) of the term's data key, of one block. Written out
+/// because the keyed state is then set up once per term.
 fn record_key(term: &TermKey, key: &[u8]) -> Result<LessSafeKey, Unspecified> {
-    let mut derived = Zeroizing::new([0; 32]);
-    term.key.expand(&[b"keyferry record", key], &AES_256_GCM)?.fill(&mut *derived)?;
-    UnboundKey::new(&AES_256_GCM, &*derived).map(LessSafeKey::new)
+    const LABEL: &[u8] = b"keyferry record";
+    const SHORT: usize = 96;
+    let (mut short, long);
+    let length = LABEL.len() + key.len() + 1;
+    let info: &[u8] = if length <= SHORT {
+        short = [0; SHORT];
+        short[..LABEL.len()].copy_from_slice(LABEL);
+        short[LABEL.len()..length - 1].copy_from_slice(key);
+        short[length - 1] = 1;
+        &short[..length]
+    } else {
+        long = [LABEL, key, &[1]].concat();
+        &long
+    };
+    let mut derived = [0; 32];
+    let cipher = hmac::sign_to_buffer(&term.key, info, &mut derived)
+        .and_then(|derived| UnboundKey::new(&AES_256_GCM, derived))
+        .map(LessSafeKey::new);
+    derived.as_mut_slice().zeroize();
+    cipher
 }
 
 fn term_keys(ring: &KeyRing) -> Vec<TermKey> {
     ring.terms()
-        .map(|(number, key)| TermKey { number, key: hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, key) })
+        .map(|(number, key)| TermKey { number, key: hmac::Key::new(hmac::HMAC_SHA256, key) })
         .collect()
 }
 
@@ -152,7 +171,7 @@ mod tests {
             let sealed = seal(&barrier, b"key", &plain);
             assert_eq!(sealed.len(), HEADER + size + TAG);
             assert!(size < 16 || !sealed.windows(16).any(|window| window == &plain[..16]));
-            assert_eq!(*barrier.open(b"key", &sealed).unwrap(), plain);
+            assert_eq!(*barrier.open(b"key", &sealed).unwrap(), *plain);
         }
         assert_ne!(seal(&barrier, b"key", b"same"), seal(&barrier, b"key", b"same"), "the nonce is fresh");
     }
@@ -197,15 +216,34 @@ mod tests {
         let (old, new) = (barrier(&first), barrier(&second));
         assert_eq!((old.term(), new.term()), (1, 2));
         let (by_old, by_new) = (seal(&old, b"key", b"old"), seal(&new, b"key", b"new"));
-        assert_eq!(**new.open(b"key", &by_old).unwrap(), *b"old");
+        assert_eq!(*new.open(b"key", &by_old).unwrap(), *b"old");
         assert_eq!(old.open(b"key", &by_new), Err(Unopened::UnknownTerm));
         let mut relabelled = by_old;
         relabelled[4] = 2;
         assert_eq!(new.open(b"key", &relabelled), Err(Unopened::Broken("its seal is broken")));
         old.adopt(&second);
-        assert_eq!(**old.open(b"key", &by_new).unwrap(), *b"new");
+        assert_eq!(*old.open(b"key", &by_new).unwrap(), *b"new");
         new.adopt(&first);
         assert_eq!(new.term(), 2, "an older ring read late changes nothing");
+    }
+
+    #[test]
+    fn record_keys_are_hkdfs() {
+        use aws_lc_rs::hkdf;
+        let ring = ring();
+        let (_, data_key) = ring.terms().next().unwrap();
+        for length in [0, 1, 33, 79, 80, 81, 500] {
+            let key = vec![b'k'; length];
+            let mut derived = [0; 32];
+            let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, data_key);
+            prk.expand(&[b"keyferry record", &key], &AES_256_GCM).unwrap().fill(&mut derived).unwrap();
+            let cipher = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derived).unwrap());
+            let sealed = seal(&barrier(&ring), &key, b"some bytes");
+            let (header, body) = sealed.split_first_chunk::<HEADER>().unwrap();
+            let nonce = Nonce::try_assume_unique_for_key(&header[5..]).unwrap();
+            let mut body = body.to_vec();
+            assert_eq!(cipher.open_in_place(nonce, Aad::from(header), &mut body).unwrap(), b"some bytes");
+        }
     }
 
     /// Bytes sealed by the first version, which every later one must open.
@@ -213,7 +251,7 @@ mod tests {
     fn the_format_is_pinned() {
         let sealed = "0100000001ce56971cde355897421efc0bb0875d8a4d989529729cc7fcd5b510e7b19b2465b6d92333552f";
         assert_eq!(hex::encode(seal(&barrier(&ring()), b"key", b"some bytes")), sealed);
-        assert_eq!(**barrier(&ring()).open(b"key", &hex::decode(sealed).unwrap()).unwrap(), *b"some bytes");
+        assert_eq!(*barrier(&ring()).open(b"key", &hex::decode(sealed).unwrap()).unwrap(), *b"some bytes");
     }
 
     proptest! {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{Keys, plain::Plain};
+use crate::{Keys, plain::Plain, wipe::Wiped};
 
 /// Where the sealed key ring lives. No record has this tag.
 pub(crate) const KEYRING_KEY: &[u8] = &[0x00];
@@ -162,9 +162,9 @@ impl KeyRing {
         }
         let damaged = |Unspecified| broken("the key ring is damaged");
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(damaged)?;
-        let mut plain = Zeroizing::new(body.to_vec());
+        let mut plain = Wiped(body.to_vec());
         let cipher = root.cipher().map_err(damaged)?;
-        let plain = cipher.open_in_place(nonce, Aad::from(header), &mut plain).map_err(damaged)?;
+        let plain = cipher.open_in_place(nonce, Aad::from(header), &mut plain.0).map_err(damaged)?;
         match postcard::take_from_bytes::<Self>(plain) {
             Ok((ring, [])) if !ring.terms.is_empty() => Ok(ring),
             _ => Err(broken("the key ring does not parse")),

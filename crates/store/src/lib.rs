@@ -21,6 +21,7 @@ mod plain;
 pub mod records;
 pub mod root_key_file;
 mod typed;
+mod wipe;
 
 pub use backend::{Backend, Batch, Check, Entry, MAX_VALUE, Revision, Write};
 pub use embedded::{Embedded, EmbeddedOptions};

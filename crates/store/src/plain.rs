@@ -1,31 +1,32 @@
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
-use zeroize::Zeroizing;
+
+use crate::wipe::Wiped;
 
 /// Bytes about to be sealed, behind room for the seal's own header so that they can be sealed where
 /// they are. Growing wipes what it leaves behind, and so does dropping.
 pub(crate) struct Plain {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Wiped,
     header: usize,
 }
 
 impl Plain {
     /// `header` bytes of room, then nothing; `spare`: how much is expected to follow it.
     pub(crate) fn behind(header: usize, spare: usize) -> Self {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(header + spare));
+        let mut bytes = Vec::with_capacity(header + spare);
         bytes.resize(header, 0);
-        Self { bytes, header }
+        Self { bytes: Wiped(bytes), header }
     }
 
     /// Adds bytes.
     pub(crate) fn extend(&mut self, more: &[u8]) {
         let length = self.bytes.len() + more.len();
-        if length > self.bytes.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(length.max(2 * self.bytes.capacity())));
+        if length > self.bytes.0.capacity() {
+            let mut larger = Vec::with_capacity(length.max(2 * self.bytes.0.capacity()));
             larger.extend_from_slice(&self.bytes);
-            self.bytes = larger;
+            self.bytes = Wiped(larger);
         }
-        self.bytes.extend_from_slice(more);
+        self.bytes.0.extend_from_slice(more);
     }
 
     /// Adds a value's fields. `None` when they cannot be encoded.
@@ -35,12 +36,12 @@ impl Plain {
 
     /// The room for the header, and the plain bytes.
     pub(crate) fn parts_mut(&mut self) -> (&mut [u8], &mut [u8]) {
-        self.bytes.split_at_mut(self.header)
+        self.bytes.0.split_at_mut(self.header)
     }
 
     /// All of it, once the plain bytes have been sealed in place.
     pub(crate) fn into_sealed(mut self) -> Vec<u8> {
-        std::mem::take(&mut *self.bytes)
+        std::mem::take(&mut self.bytes.0)
     }
 }
 

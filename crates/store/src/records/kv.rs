@@ -2,9 +2,9 @@ use std::{collections::BTreeMap, fmt};
 
 use model::{Timestamp, Version};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
 
 use super::record;
+use crate::wipe::wipe;
 
 /// A folder's entry in its parent. It exists exactly while something is below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ pub struct SecretVersion {
 
 impl Drop for SecretVersion {
     fn drop(&mut self) {
-        self.data.zeroize();
+        wipe(&mut self.data);
     }
 }
 

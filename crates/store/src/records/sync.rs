@@ -5,10 +5,9 @@ use model::{
     Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
 
 use super::record;
-use crate::Node;
+use crate::{Node, wipe::wipe};
 
 /// One configured destination.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +42,7 @@ pub struct Purge {
 
 impl Drop for Destination {
     fn drop(&mut self) {
-        self.config.zeroize();
+        wipe(&mut self.config);
     }
 }
 
