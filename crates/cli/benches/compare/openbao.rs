@@ -49,9 +49,12 @@ impl OpenBao {
         made["root_token"].as_str().unwrap().clone_into(&mut started.token);
         let client = client.with_token(Some(&started.token));
         // A raft node needs a moment to become its own leader.
-        wait(async || client.try_call("GET", "sys/mounts", None).await.ok().filter(|a| a.status == 200))
-            .await;
-        client.post("sys/mounts/secret", json!({ "type": "kv-v2" })).await.expect(204);
+        let kv = json!({ "type": "kv-v2" });
+        wait(async || {
+            let answer = client.try_call("POST", "sys/mounts/secret", Some(kv.clone())).await.ok()?;
+            (answer.status == 204).then_some(())
+        })
+        .await;
         wait(async || client.get("secret/config").await.status.is_success().then_some(())).await;
         started
     }
