@@ -124,6 +124,11 @@ impl House {
         format!("{}://{}", self.scheme, self.http.address())
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.http.address()
+    }
+
     /// Reads the certificate again, for connections to come.
     pub(crate) fn reload(&self) {
         match self.http.reload_tls() {

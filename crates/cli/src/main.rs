@@ -4,7 +4,9 @@
 //! it was asked for wrongly.
 
 mod args;
+mod client;
 mod config;
+mod demo;
 mod env;
 mod failure;
 mod house;
@@ -42,6 +44,6 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Server(args) => serve::run(&args, env::snapshot()),
         Command::Init(args) => init::run(&args),
-        Command::Demo => Err(Failure::failed("not built yet")),
+        Command::Demo => demo::run(),
     }
 }

@@ -105,3 +105,16 @@ async fn dev_mode_takes_its_settings_from_vaults_variables() {
     let server = Server::dev();
     assert_eq!(server.client().get("sys/mounts").await.data()["secret/"]["options"]["version"], "2");
 }
+
+#[test]
+fn the_demo_shows_every_change_arriving_and_cleans_up() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = keyferry().arg("demo").env("TMPDIR", temporary.path()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    for row in ["written and associated: first", "updated: second", "deleted: gone"] {
+        let times = said.lines().find_map(|line| line.strip_prefix(row)).unwrap_or_else(|| panic!("{said}"));
+        assert_eq!(times.matches(" ms").count(), 2, "one time for each destination: {said}");
+    }
+    assert!(fs::read_dir(temporary.path()).unwrap().next().is_none(), "something was left behind");
+}
