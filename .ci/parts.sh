@@ -16,6 +16,9 @@ ksm       | keeper-secrets-manager-core==17.3.0 keeper-secrets-manager-cli==1.5.
 say() { printf '\n== %s\n' "$*" >&2; }
 fail() { printf '\nFAILED: %s\n' "$*" >&2; exit 1; }
 
+# The names in PYTHON_PARTS.
+python_parts() { printf '%s' "$PYTHON_PARTS" | awk -F'|' 'NF > 1 { gsub(/ /, "", $1); print $1 }'; }
+
 # Where a Python part lives.
 part() { printf '%s/parts/%s' "$CACHE" "$1"; }
 
