@@ -1,6 +1,6 @@
 /// One Keeper notation: which record, and what of it.
 ///
-/// Built by [`crate::notation::parse`]; printed (`Display`) in the canonical form, with the prefix
+/// Built by [`crate::notation::parse()`]; printed (`Display`) in the canonical form, with the prefix
 /// and with all of `/ \ [ ]` escaped. What is printed parses to an equal notation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Notation {

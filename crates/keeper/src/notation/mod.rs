@@ -1,6 +1,6 @@
 //! Keeper Notation: `keeper://RECORD/SELECTOR`, the query that names one value in a vault.
 //!
-//! [`parse`] reads a text, [`Notation`] is what it means and prints back in canonical form,
+//! [`parse()`] reads a text, [`Notation`] is what it means and prints back in canonical form,
 //! [`evaluate`] looks it up in fetched records. All pure.
 //!
 //! The grammar is keeper.md 1.1, the meaning is the official SDK's value dialect (1.2), which the

@@ -3,7 +3,7 @@
 //! redb is a copy-on-write B-tree with checksummed pages and snapshot readers; it is kept behind
 //! [`Backend`] so that another engine can take its place. What this module adds: group commit
 //! ([`writer`]), reads that cost one tree descent, revisions, and refusals that say what is wrong
-//! with a file ([`file`]).
+//! with a file ([`mod@file`]).
 //!
 //! A commit is one flush to disk: redb recognises by checksums one that a power cut left unfinished,
 //! and goes back to the one before. The price is that if, after a crash, the *newest* commit has also
