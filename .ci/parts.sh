@@ -3,6 +3,7 @@
 
 CACHE="$ROOT/.cache"
 NEXTEST=0.9.143
+mkdir -p "$CACHE/logs" "$CACHE/parts"
 
 # name | what pip installs into a virtual environment of its own (moto and ministack conflict)
 PYTHON_PARTS='
@@ -29,7 +30,6 @@ set_up_python() {
     [ -n "$wants" ] || fail "part $name: no such row in PYTHON_PARTS"
     home=$(part "$name") log="$CACHE/logs/$name.log"
     [ "$(cat "$home/.pinned" 2>/dev/null)" = "$wants" ] && return
-    mkdir -p "$CACHE/parts" "$CACHE/logs"
     rm -rf "$home"
     # Unquoted on purpose: one word per requirement. set -f keeps moto[server] from globbing.
     if ! (set -f; python3 -m venv "$home" && "$home/bin/pip" install --quiet --disable-pip-version-check $wants) >"$log" 2>&1; then
@@ -50,7 +50,6 @@ set_up_nextest() {
     NEXTEST_BIN="$CACHE/tools/bin/cargo-nextest"
     case "$("$NEXTEST_BIN" nextest --version 2>/dev/null)" in *" $NEXTEST "*) return ;; esac
     say "building cargo-nextest $NEXTEST (once; some minutes)"
-    mkdir -p "$CACHE/logs"
     if ! (cd "$CACHE" && cargo install --debug --locked --no-default-features "cargo-nextest@$NEXTEST" --root "$CACHE/tools") >"$CACHE/logs/nextest.log" 2>&1; then
         tail -n 20 "$CACHE/logs/nextest.log" >&2
         fail "part cargo-nextest: could not build $NEXTEST (whole log: $CACHE/logs/nextest.log)"
@@ -67,7 +66,6 @@ STARTED=()
 start() {
     local name=$1 url=$2 pid
     shift 2
-    mkdir -p "$CACHE/logs"
     "$@" >"$CACHE/logs/$name.log" 2>&1 &
     pid=$!
     STARTED+=("$pid")
@@ -79,10 +77,13 @@ start() {
     fail "part $name: no answer at $url within 30 s (log: $CACHE/logs/$name.log)"
 }
 
-# Ends what `start` began, by pid.
+# Ends what was started, and what that started, by pid.
 stop_all() {
     local pid
-    for pid in "${STARTED[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${STARTED[@]}"; do
+        pkill -P "$pid" 2>/dev/null || true
+        kill "$pid" 2>/dev/null || true
+    done
     for pid in "${STARTED[@]}"; do wait "$pid" 2>/dev/null || true; done
     STARTED=()
 }
