@@ -1,10 +1,56 @@
 //! JSON text written straight into one wiped buffer: no tree of values is built on the way out.
 
-use serde::Serialize;
-use zeroize::Zeroizing;
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+};
 
-/// JSON text. Wiped on drop, because some of it is secret.
-pub type Json = Zeroizing<Vec<u8>>;
+use serde::Serialize;
+use zeroize::Zeroize;
+
+/// JSON text. Wiped on drop, because some of it is secret; `Debug` tells its length only.
+#[derive(Default)]
+pub struct Json(Vec<u8>);
+
+impl From<Vec<u8>> for Json {
+    fn from(text: Vec<u8>) -> Self {
+        Self(text)
+    }
+}
+
+impl Drop for Json {
+    fn drop(&mut self) {
+        // As a slice: `Vec::zeroize` goes byte by byte with a fence each, which would be a good part
+        // of what answering a read costs. Nothing was ever written beyond the length.
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
+impl Deref for Json {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Json {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl AsRef<[u8]> for Json {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Json({} bytes)", self.0.len())
+    }
+}
 
 /// The text of an object whose members `fill` writes.
 pub fn object(fill: impl FnOnce(&mut Object<'_>)) -> Json {
@@ -14,14 +60,14 @@ pub fn object(fill: impl FnOnce(&mut Object<'_>)) -> Json {
 /// Like [`object`], with room for `bytes` from the start: a buffer that must grow leaves a copy of
 /// what it held behind, so a secret's length is to be counted in.
 pub fn object_with_room(bytes: usize, fill: impl FnOnce(&mut Object<'_>)) -> Json {
-    let mut json = Zeroizing::new(Vec::with_capacity(bytes));
+    let mut json = Json(Vec::with_capacity(bytes));
     write_object(&mut json, fill);
     json
 }
 
 /// The text of any value that serialises.
 pub fn text<T: Serialize + ?Sized>(value: &T) -> Json {
-    let mut json = Zeroizing::new(Vec::with_capacity(256));
+    let mut json = Json(Vec::with_capacity(256));
     write_value(&mut json, value);
     json
 }

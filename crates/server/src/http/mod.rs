@@ -1,6 +1,7 @@
 //! HTTP: sockets, TLS, and the translation between HTTP messages and the app's requests and replies.
 //! It knows no store: whatever it answers comes from [`App::handle`](crate::app::App::handle).
 
+mod activity;
 mod convert;
 mod respond;
 mod server;

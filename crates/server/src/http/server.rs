@@ -1,15 +1,6 @@
 //! Listening, connections, and an orderly end.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use hyper::{body::Incoming, service::service_fn};
@@ -30,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    activity::{Activity, Watched},
     service::{Limits, Service},
     tls::{TlsError, TlsFiles, acceptor},
 };
@@ -129,16 +121,11 @@ struct Shared {
 
 fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read)
-        .max_buf_size(limits.header_size.max(8192));
+    http.http1().header_read_timeout(None).max_buf_size(limits.header_size.max(8192));
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.concurrent_streams)
-        .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
-        .keep_alive_interval(limits.header_read)
-        .keep_alive_timeout(Duration::from_secs(20));
+        .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX));
     http
 }
 
@@ -200,32 +187,27 @@ async fn serve(stream: TcpStream, permit: OwnedSemaphorePermit, shared: Arc<Shar
     }
 }
 
-async fn speak<S>(stream: S, shared: &Shared, watcher: Watcher)
+async fn speak<S>(stream: S, shared: &Arc<Shared>, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let begun = Arc::new(AtomicBool::new(false));
+    let activity = Arc::new(Activity::default());
     let service = service_fn({
-        let (service, begun) = (shared.service.clone(), Arc::clone(&begun));
+        let (shared, activity) = (Arc::clone(shared), Arc::clone(&activity));
         move |request: hyper::Request<Incoming>| {
-            begun.store(true, Ordering::Relaxed);
-            let service = service.clone();
-            async move { Ok::<_, Infallible>(service.answer(request).await) }
+            let (shared, under_way) = (Arc::clone(&shared), activity.begin());
+            async move {
+                let answer = shared.service.answer(request).await;
+                drop(under_way);
+                Ok::<_, Infallible>(answer)
+            }
         }
     });
+    let stream = Watched { stream, activity: Arc::clone(&activity) };
     let connection = shared.http.serve_connection(TokioIo::new(stream), service).into_owned();
     // Errors here are the client's: it went away, or what it sent was no HTTP.
     tokio::select! {
         _ = watcher.watch(connection) => {}
-        () = stays_silent(&begun, shared.limits.header_read) => {}
-    }
-}
-
-/// Returns when a connection has not sent its first request in time. HTTP's own timeout begins only
-/// once it is known which version is spoken, and a client can keep that open.
-async fn stays_silent(begun: &AtomicBool, limit: Duration) {
-    tokio::time::sleep(limit).await;
-    if begun.load(Ordering::Relaxed) {
-        std::future::pending::<()>().await;
+        () = activity.ceases(shared.limits.header_read) => {}
     }
 }

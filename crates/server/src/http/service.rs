@@ -21,8 +21,9 @@ pub struct Limits {
     pub json: model::json::Limits,
     /// A request that takes longer, its body's arrival included, is given up.
     pub request: Duration,
-    /// Between the moment a connection could send a request and the end of that request's head. It is
-    /// also how long an idle connection stays open.
+    /// How long nothing may happen on a connection: no request under way and no answer being taken. It
+    /// then ends, idle or slow to send a request's head; after this time at the earliest and twice this
+    /// time at the latest.
     pub header_read: Duration,
     /// Bytes of one request's head.
     pub header_size: usize,
@@ -68,7 +69,9 @@ impl Service {
         B: Body<Data = Bytes>,
     {
         let namespace = request.headers().get(NAMESPACE).cloned();
-        let work = AssertUnwindSafe(self.work(request)).catch_unwind();
+        // On the heap: the work of any request is as large as that of the largest, and what wraps it
+        // here and in the connection moves it about.
+        let work = AssertUnwindSafe(Box::pin(self.work(request))).catch_unwind();
         let mut response = match tokio::time::timeout(self.limits.request, work).await {
             Ok(Ok(response)) => response,
             // The panic hook has told where it was.

@@ -14,7 +14,9 @@ use super::{
     list::list,
     new_meta,
 };
-use crate::app::{App, AppError, Envelope, Fields, Operation, Reply, Request, as_text, mounts::Place};
+use crate::app::{
+    App, AppError, Envelope, Fields, Operation, Reply, Request, as_text, json::Json, mounts::Place,
+};
 
 const ONLY: Version = Version(1);
 
@@ -37,7 +39,7 @@ async fn read(app: &App, place: &Place<'_>, path: &str) -> Result<Reply, AppErro
         0 => app.settings.default_lease_ttl,
         seconds => seconds,
     });
-    let data = zeroize::Zeroizing::new(std::mem::take(&mut value.data));
+    let data = Json::from(std::mem::take(&mut value.data));
     let envelope =
         Envelope { data: Some(data), lease_duration, mount_type: MOUNT_TYPE, ..Envelope::default() };
     Ok(Reply::envelope(envelope))
