@@ -185,10 +185,16 @@ async fn two_hundred_kills_lose_nothing_and_leave_nothing_behind() {
             work.spawn(scribble(client.clone(), ledger.clone(), worker, u64::from(cycle) * 3 + worker + 1));
         }
         work.spawn(associate(client.clone(), u64::from(cycle)));
+        // A busy machine gets its work done before the kill too, only later.
+        let enough = ledger.lock().unwrap().acknowledged + 8;
+        eventually("some acknowledged writes", async || {
+            (ledger.lock().unwrap().acknowledged >= enough).then_some(())
+        })
+        .await;
         let mut wait = [0];
         dice.fill(&mut wait);
         // Really waits: the moment of the kill is what is being varied.
-        tokio::time::sleep(Duration::from_millis(20 + u64::from(wait[0]) / 2)).await;
+        tokio::time::sleep(Duration::from_millis(u64::from(wait[0]) / 3)).await;
         server.kill();
         while let Some(done) = work.join_next().await {
             done.unwrap();
@@ -200,23 +206,21 @@ async fn two_hundred_kills_lose_nothing_and_leave_nothing_behind() {
     check(&client, &ledger, CYCLES).await;
     let aws = Aws::new(&moto, REGION);
     let last = Mutex::new(String::new());
-    let settled = async {
-        eventually("the destinations to equal the source", async || {
-            match converged(&client, &aws, &accessor, &delivered).await {
-                Ok(entries) => Some(entries),
-                Err(difference) => {
-                    *last.lock().unwrap() = difference;
-                    None
-                }
+    let settled = eventually("the destinations to equal the source", async || {
+        match converged(&client, &aws, &accessor, &delivered).await {
+            Ok(entries) => Some(entries),
+            Err(difference) => {
+                *last.lock().unwrap() = difference;
+                None
             }
-        })
+        }
+    });
+    let entries = tokio::time::timeout(Duration::from_secs(59), settled)
         .await
-    };
-    let settled = tokio::time::timeout(Duration::from_secs(19), settled).await;
-    let entries = settled.unwrap_or_else(|_| panic!("not converged: {}", last.lock().unwrap()));
+        .unwrap_or_else(|_| panic!("not converged: {}", last.lock().unwrap()));
     let acknowledged = ledger.lock().unwrap().acknowledged;
     assert!(
-        acknowledged > 10 * u64::from(CYCLES),
+        acknowledged >= 8 * u64::from(CYCLES),
         "only {acknowledged} writes were acknowledged: too few to prove much"
     );
     assert!(entries > 4, "only {entries} entries were delivered: too few to prove much");

@@ -12,17 +12,17 @@ pub(crate) use server::{Boot, Server, init, keyferry};
 
 use std::{future::Future, time::Duration};
 
-/// Asks until the answer is there, for at most 20 seconds; says what it waited for when it is not.
+/// Asks until the answer is there, for at least a minute; says what it waited for when it is not.
 pub(crate) async fn eventually<T, F, A>(what: &str, mut ask: F) -> T
 where
     F: FnMut() -> A,
     A: Future<Output = Option<T>>,
 {
-    for _ in 0..400 {
+    for _ in 0..1200 {
         if let Some(answer) = ask().await {
             return answer;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("waited 20 s for this in vain: {what}");
+    panic!("waited a minute for this in vain: {what}");
 }
