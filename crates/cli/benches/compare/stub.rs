@@ -143,7 +143,8 @@ fn serve(seen: &Seen, operation: &str, body: &[u8], now: Instant) -> Result<Valu
         }
         "PutSecretValue" | "UpdateSecret" => {
             secrets.get_mut(&name).ok_or(MISSING)?.version.clone_from(&version);
-            Ok(json!({ "ARN": arn, "Name": name, "VersionId": version }))
+            // As AWS answers: an adapter that is not told that the version is current must look.
+            Ok(json!({ "ARN": arn, "Name": name, "VersionId": version, "VersionStages": ["AWSCURRENT"] }))
         }
         "TagResource" => {
             secrets.get_mut(&name).ok_or(MISSING)?.tags = body["Tags"].clone();
