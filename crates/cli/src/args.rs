@@ -22,6 +22,9 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Show secrets arriving at two destinations, all within this machine
     Demo,
+    /// Keeper Secrets Manager's command line (also under the name `ksm`)
+    #[command(disable_help_flag = true)]
+    Ksm,
     /// Print the version
     Version,
 }

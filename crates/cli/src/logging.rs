@@ -34,3 +34,18 @@ pub(crate) fn start(log: &Log) {
         tracing::error!(place, "a task panicked; the request it served has failed");
     }));
 }
+
+/// The same for a command of a moment: what a person should know while it runs, without time and place.
+pub(crate) fn start_talk(level: tracing::Level) {
+    let level = LevelFilter::from_level(level);
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN.min(level))
+        .with_targets(OURS.map(|name| (name, level)));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false);
+    // A second start within one process is a test's; the first one stays.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+}

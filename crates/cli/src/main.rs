@@ -11,6 +11,7 @@ mod env;
 mod failure;
 mod house;
 mod init;
+mod ksm;
 mod logging;
 mod printer;
 mod real;
@@ -26,7 +27,15 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(args::two_dashes(std::env::args_os()));
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.first().is_some_and(ksm::is_called) {
+        return ksm::main(arguments, env::snapshot());
+    }
+    if arguments.get(1).is_some_and(|word| word == "ksm") {
+        arguments.remove(0);
+        return ksm::main(arguments, env::snapshot());
+    }
+    let cli = Cli::parse_from(args::two_dashes(arguments));
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -45,5 +54,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Server(args) => serve::run(&args, env::snapshot()),
         Command::Init(args) => init::run(&args),
         Command::Demo => demo::run(),
+        // Seen before the arguments are parsed, because it parses its own.
+        Command::Ksm => Err(Failure::wrong("write `keyferry ksm` with nothing before `ksm`")),
     }
 }

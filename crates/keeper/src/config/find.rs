@@ -71,7 +71,7 @@ fn file_name(around: &dyn Lookup) -> String {
 }
 
 /// Where a new file goes: `KSM_INI_DIR`, else the working directory.
-fn default_ini(around: &dyn Lookup) -> PathBuf {
+pub fn default_ini(around: &dyn Lookup) -> PathBuf {
     let directory = around.variable("KSM_INI_DIR").map_or_else(|| around.working_directory(), PathBuf::from);
     directory.join(file_name(around))
 }

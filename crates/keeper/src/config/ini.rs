@@ -8,7 +8,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use zeroize::Zeroizing;
@@ -159,6 +159,18 @@ impl KeeperIni {
     pub fn save(&self, path: &Path) -> Result<(), ConfigError> {
         write_private(path, self.text().as_bytes())
             .map_err(|e| ConfigError::File { action: "written", kind: e.kind() })
+    }
+
+    /// Whether [`Self::save`] could write this file, by putting an empty one beside it and taking it
+    /// away again: for those who are about to do what cannot be done twice.
+    pub fn check_writable(path: &Path) -> Result<(), ConfigError> {
+        let fault = |e: io::Error| ConfigError::File { action: "written", kind: e.kind() };
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if path.is_dir() {
+            return Err(fault(io::ErrorKind::IsADirectory.into()));
+        }
+        let (fresh, _) = beside(&path).map_err(fault)?;
+        fs::remove_file(fresh).map_err(fault)
     }
 
     /// The names of the profiles, in the order of the file.
@@ -428,14 +440,7 @@ fn too_open(_: &Path) -> io::Result<Option<TooOpen>> {
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Through a link, the file it leads to is replaced and not the link.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let fresh = path.with_file_name(name);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file: File = options.open(&fresh)?;
+    let (fresh, mut file) = beside(&path)?;
     let written =
         file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&fresh, &path));
     if written.is_err() {
@@ -443,6 +448,19 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&fresh);
     }
     written
+}
+
+/// A new private file beside another one.
+fn beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = path.with_file_name(name);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&fresh)?;
+    Ok((fresh, file))
 }
 
 #[cfg(test)]

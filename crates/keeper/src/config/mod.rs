@@ -10,7 +10,7 @@ mod host;
 mod ini;
 mod token;
 
-pub use find::{Located, Lookup, locate};
+pub use find::{Located, Lookup, default_ini, locate};
 pub use host::Host;
 pub use ini::{AwsProfile, KeeperIni, Profile, TooOpen};
 pub use token::OneTimeToken;
@@ -240,6 +240,11 @@ impl Source for Json {
     fn get(&self, key: &'static str) -> Option<&str> {
         Self::get(self, key)?.as_text().filter(|text| !text.is_empty())
     }
+}
+
+/// The bytes of base64 in any alphabet, padded or not.
+pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    from_base64(text)
 }
 
 fn decoded(key: &'static str, text: &str) -> Result<Vec<u8>, ConfigError> {

@@ -66,6 +66,11 @@ impl OneTimeToken {
         &self.host
     }
 
+    /// The name of the client it binds, as [`super::Config::client_id`] tells it afterwards.
+    pub fn client_id(&self) -> String {
+        crate::crypto::client_id(&self.key)
+    }
+
     /// Uses another host (`KSM_HOSTNAME`).
     #[must_use]
     pub fn with_host(mut self, host: Host) -> Self {

@@ -1,0 +1,27 @@
+//! `ksm secret notation`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use keeper::notation;
+
+use crate::{
+    failure::Failure,
+    ksm::{Done, Ksm, values::Values},
+};
+
+#[derive(Args)]
+pub(crate) struct NotationArgs {
+    /// keeper://<title or UID>/<selector>, or base64 of that
+    #[arg(value_name = "NOTATION")]
+    text: String,
+}
+
+pub(super) fn run(ksm: &Ksm, args: &NotationArgs) -> Done {
+    let parsed = notation::parse(&args.text).map_err(Failure::wrong)?;
+    let values = Values::fetch(ksm, [&parsed])?;
+    if let Some(value) = values.get(ksm, &parsed)? {
+        ksm.output().secret(&value)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
