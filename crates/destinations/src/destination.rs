@@ -46,6 +46,23 @@ pub trait Destination: Send + Sync {
         }
         answers
     }
+
+    /// Reads values, by the cheapest means there is. Only for a caller that cannot do without: to change
+    /// a part of a value, to compare where no mark proves equality, to show it to whoever asked. Syncing
+    /// from a store never does. One answer per name, in order. A kind that overrides this says so with
+    /// [`crate::Kind::reads_values`]; all others answer with code `cannot_read`.
+    async fn read_many(&self, names: &[RemoteName]) -> Vec<Result<Held, Fault>> {
+        names.iter().map(|_| Err(Fault::cannot_read())).collect()
+    }
+}
+
+/// What a read gives.
+#[derive(Debug, Clone)]
+pub enum Held {
+    /// Nothing that could be read: no such entry, one without a value, or one on its way out.
+    Nothing,
+    /// A value. A kind that takes text only gives back the text it holds.
+    Value(SecretBytes, Encoding),
 }
 
 /// The identity of one write: a keyed digest (HMAC) over destination, name, source version,

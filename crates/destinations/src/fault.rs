@@ -65,6 +65,11 @@ impl Fault {
         Self::client("value_too_large", message)
     }
 
+    /// The destination does not give values back. `cannot_read`.
+    pub fn cannot_read() -> Self {
+        Self::client("cannot_read", "the destination does not give values back")
+    }
+
     /// An entry that was to be removed does not bear the owner's mark. `ownership_lost`.
     pub fn ownership_lost() -> Self {
         Self::client(

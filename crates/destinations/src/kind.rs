@@ -23,6 +23,11 @@ pub trait Kind: Send + Sync {
     /// one); makes no call, so that a destination can be configured before its account exists.
     fn open(&self, config: &Config, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault>;
 
+    /// Whether its destinations give values back ([`Destination::read_many`]).
+    fn reads_values(&self) -> bool {
+        false
+    }
+
     /// The name a rendered template becomes here. Characters the service does not take are replaced
     /// as Vault does; what cannot be mended is a [`Fault`] with code `illegal_name`. That two names
     /// may become one is noticed by the engine, which lets only the first have it.

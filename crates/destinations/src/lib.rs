@@ -19,7 +19,7 @@ pub mod net;
 
 pub use config::{COMMON_FIELDS, Config, CorruptConfig, ENDPOINT, FieldValue, MASK, Mode, fields_of};
 pub use destination::{
-    Destination, Encoding, Expect, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId,
+    Destination, Encoding, Expect, Held, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId,
 };
 pub use fault::{Fault, Retry};
 pub use kind::{Abilities, Case, Field, FieldFault, Kind, NameRule, Shape, TagRule};

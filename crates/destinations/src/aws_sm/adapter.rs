@@ -28,8 +28,8 @@ use super::{
     },
 };
 use crate::{
-    Config, Destination, Encoding, Expect, Fault, Net, Present, Put, PutOutcome, Receipt, Remote, Remove,
-    Retry, net::Policy,
+    Config, Destination, Encoding, Expect, Fault, Held, Net, Present, Put, PutOutcome, Receipt, Remote,
+    Remove, Retry, net::Policy,
 };
 
 /// How long a deleted secret can be recovered.
@@ -414,7 +414,11 @@ impl Destination for AwsSm {
     }
 
     async fn look_many(&self, names: &[RemoteName]) -> Vec<Result<Remote, Fault>> {
-        let listed = if names.len() < WORTH_LISTING { BTreeMap::new() } else { self.list(names).await };
+        let listed = if names.len() < WORTH_LISTING { Ok(BTreeMap::new()) } else { self.list(names).await };
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(fault) => return names.iter().map(|_| Err(fault.clone())).collect(),
+        };
         let mut answers = Vec::with_capacity(names.len());
         for name in names {
             let listed = listed.get(name.as_str());
@@ -427,5 +431,9 @@ impl Destination for AwsSm {
             });
         }
         stream::iter(answers).buffered(LOOKS_AT_ONCE).collect().await
+    }
+
+    async fn read_many(&self, names: &[RemoteName]) -> Vec<Result<Held, Fault>> {
+        self.read(names).await
     }
 }

@@ -32,6 +32,8 @@ pub(super) enum Operation {
     Update,
     Describe,
     List,
+    Get,
+    BatchGet,
     Delete,
     Restore,
     Tag,
@@ -49,6 +51,8 @@ impl Operation {
             Self::Update => "secretsmanager.UpdateSecret",
             Self::Describe => "secretsmanager.DescribeSecret",
             Self::List => "secretsmanager.ListSecrets",
+            Self::Get => "secretsmanager.GetSecretValue",
+            Self::BatchGet => "secretsmanager.BatchGetSecretValue",
             Self::Delete => "secretsmanager.DeleteSecret",
             Self::Restore => "secretsmanager.RestoreSecret",
             Self::Tag => "secretsmanager.TagResource",
@@ -67,6 +71,8 @@ impl Operation {
             Self::Update => "secretsmanager:UpdateSecret",
             Self::Describe => "secretsmanager:DescribeSecret",
             Self::List => "secretsmanager:ListSecrets",
+            Self::Get => "secretsmanager:GetSecretValue",
+            Self::BatchGet => "secretsmanager:BatchGetSecretValue",
             Self::Delete => "secretsmanager:DeleteSecret",
             Self::Restore => "secretsmanager:RestoreSecret",
             Self::Tag => "secretsmanager:TagResource",
@@ -79,7 +85,7 @@ impl Operation {
 
     const fn effect(self) -> Effect {
         match self {
-            Self::Describe | Self::List => Effect::Read,
+            Self::Describe | Self::List | Self::Get | Self::BatchGet => Effect::Read,
             _ => Effect::Write,
         }
     }
@@ -227,7 +233,7 @@ impl Api {
 }
 
 fn read<T: DeserializeOwned>(operation: Operation, answer: &Answer) -> Result<T, Refusal> {
-    // None of the operations answers with a value.
+    // Of all operations only reads answer with a value, which goes into bytes that wipe themselves.
     serde_json::from_slice(answer.body.expose()).map_err(|_| {
         let message = "AWS answered with success, but not in the form it promises";
         let fault = Fault::internal("answer_unreadable", message).status(answer.status.as_u16());

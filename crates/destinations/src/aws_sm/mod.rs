@@ -10,6 +10,7 @@ mod listing;
 mod outside;
 mod place;
 mod profile;
+mod reading;
 mod settings;
 mod sign;
 mod tags;
@@ -147,6 +148,10 @@ impl Kind for AwsSmKind {
 
     fn abilities(&self) -> &'static Abilities {
         &ABILITIES
+    }
+
+    fn reads_values(&self) -> bool {
+        true
     }
 
     fn open(&self, config: &Config, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::SecretBytes;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::tags::{self, Tag};
@@ -123,6 +124,40 @@ pub(super) struct ListSecrets<'a> {
     pub(super) max_results: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next_token: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct BatchGetSecretValue<'a> {
+    pub(super) secret_id_list: &'a [&'a str],
+}
+
+/// The answer to reading many: values, and errors of single ones.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Batch {
+    #[serde(default)]
+    pub(super) secret_values: Vec<SecretValue>,
+    #[serde(default)]
+    pub(super) errors: Vec<ReadError>,
+}
+
+/// A value that was read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct SecretValue {
+    pub(super) name: Option<String>,
+    pub(super) secret_string: Option<SecretBytes>,
+    /// In base64.
+    pub(super) secret_binary: Option<SecretBytes>,
+}
+
+/// Why one of many was not read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ReadError {
+    pub(super) secret_id: Option<String>,
+    pub(super) error_code: Option<String>,
 }
 
 /// The answer to a list.

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use model::{Granularity, RemoteName, SecretBytes};
 
 use crate::{
-    Abilities, Case, Config, Destination, Encoding, Expect, Fault, Field, FieldFault, Kind, Mark, NameRule,
-    Net, Present, Put, PutOutcome, Receipt, Remote, Remove, Shape, TagRule,
+    Abilities, Case, Config, Destination, Encoding, Expect, Fault, Field, FieldFault, Held, Kind, Mark,
+    NameRule, Net, Present, Put, PutOutcome, Receipt, Remote, Remove, Shape, TagRule,
 };
 
 /// The kind. Each instance has spaces of its own.
@@ -90,6 +90,10 @@ impl Kind for InMem {
         &ABILITIES
     }
 
+    fn reads_values(&self) -> bool {
+        true
+    }
+
     fn open(&self, config: &Config, _: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
         Ok(self.space(config.text("space").unwrap_or_default()))
     }
@@ -135,6 +139,8 @@ pub struct Calls {
     pub put: usize,
     /// [`Destination::remove`].
     pub remove: usize,
+    /// Names that [`Destination::read_many`] was asked for.
+    pub read: usize,
 }
 
 /// What becomes of a coming call.
@@ -301,6 +307,22 @@ impl Destination for Space {
             state.entries.remove(remove.name);
         }
         lost.map_or(Ok(()), Err)
+    }
+
+    async fn read_many(&self, names: &[RemoteName]) -> Vec<Result<Held, Fault>> {
+        let mut answers = Vec::with_capacity(names.len());
+        for name in names {
+            let failed = match self.scripted(|calls| &mut calls.read).await {
+                Ok(None) => None,
+                Ok(Some(fault)) | Err(fault) => Some(fault),
+            };
+            let held = match self.state().entries.get(name) {
+                None => Held::Nothing,
+                Some(entry) => Held::Value(entry.value.clone(), entry.encoding),
+            };
+            answers.push(failed.map_or(Ok(held), Err));
+        }
+        answers
     }
 }
 

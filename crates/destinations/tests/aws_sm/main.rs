@@ -9,7 +9,7 @@ mod service;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use destinations::{
-    Config, Destination, Encoding, Expect, Fault, FieldFault, Kind, Mark, Mode, Net, NetSettings, Put,
+    Config, Destination, Encoding, Expect, Fault, FieldFault, Held, Kind, Mark, Mode, Net, NetSettings, Put,
     PutOutcome, Receipt, Remove, WriteId, fakes::FakeAws, kinds, net::Snapshot,
 };
 use model::{AssociationId, ManualClock, RemoteName, SeededEntropy, StoreId, Timestamp, json::SecretJson};

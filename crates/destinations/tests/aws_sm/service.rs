@@ -80,6 +80,42 @@ async fn every_kind_of_work_costs_what_it_should() {
     assert_eq!(cost(), 1);
 }
 
+#[tokio::test]
+async fn values_are_read_by_the_cheapest_means_that_is_allowed() {
+    let bench = Bench::new().await;
+    let destination = bench.open(json!({}));
+    let names: Vec<_> = (0..45).map(|n| RemoteName::from_kind(format!("n{n}"))).collect();
+    for name in &names[..44] {
+        bench.fake.plant(REGION, name.as_str(), name.as_str(), &[]);
+    }
+    let read = async |expected: &[(&str, usize)]| {
+        bench.fake.forget_calls();
+        let read = destination.read_many(&names).await;
+        for (name, read) in names.iter().zip(&read) {
+            match read {
+                Ok(Held::Value(value, Encoding::Text)) => {
+                    assert_eq!(value.expose(), name.as_str().as_bytes());
+                }
+                Ok(Held::Nothing) => assert_eq!(name.as_str(), "n44"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        for (operation, calls) in expected {
+            assert_eq!(bench.fake.calls(operation), *calls, "{operation}");
+        }
+    };
+    read(&[("BatchGetSecretValue", 3), ("GetSecretValue", 0)]).await;
+    bench.fake.deny("BatchGetSecretValue", true);
+    read(&[("BatchGetSecretValue", 3), ("GetSecretValue", 45)]).await;
+    bench.fake.deny("GetSecretValue", true);
+    let denied = destination.read_many(&names[..2]).await;
+    assert!(denied.into_iter().all(|read| code(read) == "access_denied"));
+    bench.fake.deny("BatchGetSecretValue", false);
+    bench.fake.trouble("BatchGetSecretValue", [Trouble::Refuse("InternalServiceError", 500)]);
+    let down = destination.read_many(&names[..2]).await;
+    assert!(down.into_iter().all(|read| code(read) == "provider_down"), "not taken for absence");
+}
+
 /// The policy Vault's documentation grants: no reading of any sort (decisions 6).
 #[tokio::test]
 async fn without_permission_to_look_it_works_as_vault_does() {

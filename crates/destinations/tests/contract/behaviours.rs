@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use destinations::{Encoding, Expect, Fault, Mark, PutOutcome, Remote, Remove, Retry, fakes::Trouble};
+use destinations::{Encoding, Expect, Fault, Held, Mark, PutOutcome, Remote, Remove, Retry, fakes::Trouble};
 use futures_util::future::BoxFuture;
 use model::{AssociationId, Blame, RemoteName, SecretBytes, StoreId};
 use serde_json::json;
@@ -67,6 +67,9 @@ behaviours! {
     ownership_is_checked_each_time_when_asked: Marks Handles;
     looking_tells_which_write_is_there: Marks Writes;
     many_are_looked_at_in_order: Marks;
+    many_are_read_in_order: Marks Reads;
+    bytes_are_read_back: Marks Reads Binary;
+    what_is_being_deleted_is_not_read: Marks Reads Recovery;
     wrong_credentials_are_the_operators: Credentials;
     a_throttle_is_the_providers_and_passes: Marks Troubles;
     an_outage_is_the_providers_and_passes: Marks Troubles;
@@ -472,6 +475,56 @@ async fn many_are_looked_at_in_order(bench: Bench) {
             }
         }
     }
+}
+
+async fn many_are_read_in_order(bench: Bench) {
+    let destination = bench.open();
+    let odd = "\u{1}\"\\/\n\r\té環🔑 ";
+    for count in [0, 1, 2, 23] {
+        let names: Vec<RemoteName> = (0..count).map(|n| bench.name(&format!("{count}-{n}"))).collect();
+        for (n, name) in names.iter().enumerate() {
+            if n % 3 != 1 {
+                Writing::new(name, &format!("{n}{odd}"), 1).written(&destination).await;
+            }
+        }
+        let read = destination.read_many(&names).await;
+        assert_eq!(read.len(), count);
+        for (n, read) in read.into_iter().enumerate() {
+            match read.unwrap() {
+                Held::Nothing => assert!(n % 3 == 1, "{n} of {count}"),
+                Held::Value(value, encoding) => {
+                    assert_eq!(value.expose_text().unwrap(), format!("{n}{odd}"));
+                    assert_eq!(encoding, Encoding::Text);
+                }
+            }
+        }
+    }
+}
+
+async fn bytes_are_read_back(bench: Bench) {
+    let (destination, name) = (bench.open(), bench.name("a"));
+    let bytes: Vec<u8> = (0..=255).collect();
+    let put = Writing {
+        value: SecretBytes::new(bytes.clone()),
+        encoding: Encoding::Binary,
+        ..Writing::new(&name, "", 1)
+    };
+    put.written(&destination).await;
+    let read = destination.read_many(&[name]).await.pop().unwrap().unwrap();
+    assert!(matches!(read, Held::Value(value, Encoding::Binary) if value.expose() == bytes));
+}
+
+async fn what_is_being_deleted_is_not_read(bench: Bench) {
+    let destination = bench.open();
+    let names = [bench.name("a"), bench.name("b")];
+    for name in &names {
+        Writing::new(name, "v", 1).written(&destination).await;
+    }
+    bench.back.schedule_deletion(names[0].as_str()).await;
+    let read = destination.read_many(&names).await;
+    assert!(matches!(read.as_slice(), [Ok(Held::Nothing), Ok(Held::Value(..))]), "{read:?}");
+    let read = destination.read_many(&names[..1]).await;
+    assert!(matches!(read.as_slice(), [Ok(Held::Nothing)]), "{read:?}");
 }
 
 async fn wrong_credentials_are_the_operators(bench: Bench) {

@@ -42,6 +42,8 @@ pub(crate) enum Need {
     Empty,
     /// No empty values.
     NoEmpty,
+    /// Values are given back. The kind itself says so.
+    Reads,
 }
 
 pub(crate) type Start = Arc<dyn Fn() -> BoxFuture<'static, Bench> + Send + Sync>;
@@ -66,7 +68,12 @@ pub(crate) struct Part {
 impl Part {
     /// What the part lacks of what is needed.
     pub(crate) fn lacks(&self, needs: &[Need]) -> Option<&'static str> {
-        let lacking = needs.iter().find(|need| !self.able.contains(need))?;
+        let reads =
+            || destinations::kinds().iter().any(|kind| kind.slug() == self.kind && kind.reads_values());
+        let lacking = needs.iter().find(|need| match need {
+            Need::Reads => !reads(),
+            need => !self.able.contains(need),
+        })?;
         Some(match lacking {
             Need::Marks => "has no marks",
             Need::Tags => "has no custom tags",
@@ -80,6 +87,7 @@ impl Part {
             Need::Binary => "takes text only",
             Need::Empty => "takes no empty values",
             Need::NoEmpty => "takes empty values",
+            Need::Reads => "does not give values back",
         })
     }
 }

@@ -97,6 +97,7 @@ impl Secrets {
             "DescribeSecret" => call.describe(),
             "ListSecrets" => call.list(),
             "GetSecretValue" => call.get(),
+            "BatchGetSecretValue" => call.batch_get(),
             "DeleteSecret" => call.delete(),
             "RestoreSecret" => call.restore(),
             "TagResource" => call.tag(),
@@ -160,6 +161,10 @@ impl Call<'_> {
 
     fn key_of(&self, id: &str) -> Option<(String, String)> {
         let all = &self.secrets.all;
+        let by_name = (self.region.to_owned(), id.to_owned());
+        if all.contains_key(&by_name) {
+            return Some(by_name);
+        }
         all.iter()
             .find(|((region, name), secret)| region == self.region && (name == id || secret.arn == id))
             .map(|(key, _)| key.clone())
@@ -324,14 +329,37 @@ impl Call<'_> {
         Ok(secret.metadata(&key.1, "VersionIdsToStages"))
     }
 
+    fn batch_get(&mut self) -> Result<Value, Refused> {
+        let ids = self.request.get("SecretIdList").and_then(Value::as_array).ok_or(PARAMETER)?;
+        if !(1..=20).contains(&ids.len()) {
+            return Err("ValidationException");
+        }
+        let (mut values, mut errors) = (Vec::new(), Vec::new());
+        for id in ids.iter().filter_map(Value::as_str) {
+            let found = self.key_of(id).ok_or(NOT_FOUND);
+            match found.and_then(|key| Self::value_of(&key.1, self.secrets.all.get(&key).ok_or(NOT_FOUND)?)) {
+                Ok(value) => values.push(value),
+                Err(code) => {
+                    errors.push(json!({"SecretId": id, "ErrorCode": code, "Message": "CANARY-FROM-REMOTE"}));
+                }
+            }
+        }
+        Ok(json!({"SecretValues": values, "Errors": errors}))
+    }
+
     fn get(&mut self) -> Result<Value, Refused> {
-        let secret = self.find()?;
+        let key = self.text("SecretId").and_then(|id| self.key_of(id)).ok_or(NOT_FOUND)?;
+        Self::value_of(&key.1, self.secrets.all.get(&key).ok_or(NOT_FOUND)?)
+    }
+
+    fn value_of(name: &str, secret: &Secret) -> Result<Value, Refused> {
         if secret.deleted.is_some() {
             return Err(STATE);
         }
         let current = secret.versions.iter().find(|version| version.stages.contains(&CURRENT));
         let current = current.ok_or(NOT_FOUND)?;
-        let mut answer = json!({"ARN": secret.arn, "VersionId": current.id, "VersionStages": current.stages});
+        let mut answer = json!({"ARN": secret.arn, "Name": name, "VersionId": current.id,
+            "VersionStages": current.stages});
         if current.binary {
             answer["SecretBinary"] = json!(BASE64_STANDARD.encode(current.value.expose()));
         } else {
