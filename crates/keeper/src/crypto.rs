@@ -226,6 +226,38 @@ pub(crate) fn client_id(token_key: &Key) -> String {
     to_base64(hmac::sign(&key, b"KEEPER_SECRETS_MANAGER_CLIENT_ID").as_ref())
 }
 
+/// Keyed digests for marks on what is written elsewhere: equal for equal input under one application,
+/// and saying nothing to whoever does not have its key.
+#[derive(Clone)]
+pub struct MarkKey(hmac::Key);
+
+impl MarkKey {
+    /// Of its own purpose: nothing else is derived from the application's key with this text.
+    pub(crate) fn derive(app_key: &Key) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, app_key.expose());
+        let derived = hmac::sign(&key, b"keyferry: marks on synchronised entries, 1");
+        Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
+    }
+
+    /// A digest of a purpose and parts, each preceded by its length, so that they cannot run together.
+    pub fn digest(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.sign().as_ref());
+        digest
+    }
+}
+
+impl std::fmt::Debug for MarkKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MarkKey")
+    }
+}
+
 /// A new record, folder or file UID. None begins with `-`, which a command line would take for an
 /// option (keeper.md 2).
 pub(crate) fn new_uid(entropy: &dyn Entropy) -> String {
@@ -331,6 +363,23 @@ mod tests {
             assert_eq!(from_base64(text).as_deref(), Some(bytes.as_slice()), "{text}");
         }
         assert_eq!(from_base64("no base64!"), None);
+    }
+
+    #[test]
+    fn marks_are_the_applications_own() {
+        let entropy = SeededEntropy::new(6);
+        let (key, other) = (Key::random(&entropy), Key::random(&entropy));
+        let digest = |key: &Key, purpose: &str, parts: &[&[u8]]| MarkKey::derive(key).digest(purpose, parts);
+        let of = digest(&key, "p", &[b"ab", b"c"]);
+        assert_eq!(of, digest(&key, "p", &[b"ab", b"c"]));
+        for differs in [
+            digest(&key, "p", &[b"a", b"bc"]),
+            digest(&key, "q", &[b"ab", b"c"]),
+            digest(&key, "p", &[b"ab", b"c", b""]),
+            digest(&other, "p", &[b"ab", b"c"]),
+        ] {
+            assert_ne!(of, differs);
+        }
     }
 
     #[test]

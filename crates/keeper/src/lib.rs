@@ -25,5 +25,6 @@ pub mod text;
 pub mod totp;
 
 pub use client::{Around, Client, Deleted, Folder, Folders, Options, TokioWait, Transaction, Upload, Wait};
+pub use crypto::MarkKey;
 pub use error::Error;
 pub use records::{Field, File, Found, Link, Place, Record, Scope, Unread, Unreadable, Vault, is_surely_uid};

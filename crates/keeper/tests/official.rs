@@ -497,6 +497,7 @@ fn cli_syncs(official: &Official) {
             folders: Vec::new(),
             folders_recursive: Vec::new(),
             prefix: prefix.clone(),
+            credentials: None,
             raw_json,
             form: Form::Python,
         };

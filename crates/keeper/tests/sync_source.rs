@@ -20,6 +20,7 @@ fn request(target: Target) -> Request {
         folders: Vec::new(),
         folders_recursive: Vec::new(),
         prefix: None,
+        credentials: None,
         raw_json: false,
         form: Form::Json,
     }
@@ -120,6 +121,23 @@ async fn mappings_are_written_removed_on_proof_or_failed() {
         read(&bench, Request { maps: maps(&pairs[1..3]), form: Form::Python, ..request(Target::Aws) }).await;
     assert!(lines(&python)[0].ends_with(r#"= {"hostName": "h", "port": "1"}"#));
     assert!(lines(&python)[1].ends_with("= True"));
+}
+
+#[tokio::test]
+async fn the_credentials_record_comes_with_the_same_call() {
+    let bench = Bench::new().await;
+    let (a, b) = (bench.record(&login("a", "1")), bench.record(&login("b", "2")));
+    let notation = format!("{a}/field/password");
+    let by_uid =
+        Request { maps: maps(&[("a", &notation)]), credentials: Some(b.clone()), ..request(Target::Aws) };
+    let source = read(&bench, by_uid.clone()).await;
+    assert_eq!(bench.server.calls("get_secret"), 1);
+    assert_eq!(source.vault.records().len(), 2);
+    assert!(matches!(source.vault.find(&b), keeper::Found::Record(_)));
+    for credentials in ["b", "", "AAAAAAAAAAAAAAAAAAAAA!"] {
+        let wrong = Request { credentials: Some(credentials.to_owned()), ..by_uid.clone() };
+        assert_eq!(Plan::new(wrong).unwrap_err()[0].option, "--credentials", "{credentials}");
+    }
 }
 
 #[tokio::test]

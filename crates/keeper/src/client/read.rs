@@ -57,11 +57,21 @@ impl Client {
         &self,
         notations: impl IntoIterator<Item = &'n Notation>,
     ) -> Result<Vault, Error> {
+        self.fetch_for_and(notations, None).await
+    }
+
+    /// The same, and a further record by its UID in the same call.
+    pub async fn fetch_for_and<'n>(
+        &self,
+        notations: impl IntoIterator<Item = &'n Notation>,
+        also: Option<&str>,
+    ) -> Result<Vault, Error> {
         let notations: Vec<&Notation> = notations.into_iter().collect();
         if notations.is_empty() || !notations.iter().all(|n| n.names_uid()) {
             return self.fetch(Scope::All).await;
         }
-        let mut uids: Vec<String> = notations.iter().map(|n| n.record.clone()).collect();
+        let uids = notations.iter().map(|n| n.record.as_str()).chain(also);
+        let mut uids: Vec<String> = uids.map(str::to_owned).collect();
         uids.sort_unstable();
         uids.dedup();
         let vault = self.fetch(Scope::Only(uids)).await?;

@@ -19,7 +19,7 @@ use model::SecretBytes;
 use zeroize::Zeroizing;
 
 use crate::{
-    crypto::{Key, PrivateKey, PublicKey, from_base64, to_base64, to_base64_url},
+    crypto::{Key, MarkKey, PrivateKey, PublicKey, from_base64, to_base64, to_base64_url},
     json::{Json, Style},
 };
 
@@ -126,6 +126,12 @@ impl Config {
     /// The client's public name.
     pub fn client_id(&self) -> &str {
         &self.client_id
+    }
+
+    /// The key of the marks this application leaves on what it writes elsewhere. All devices of one
+    /// application have the same, so each knows what another wrote.
+    pub fn mark_key(&self) -> MarkKey {
+        MarkKey::derive(&self.app_key)
     }
 
     /// The id of the server key that was last in use.

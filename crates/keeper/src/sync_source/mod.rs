@@ -27,7 +27,7 @@ use model::SecretBytes;
 use crate::{
     Client, Error, Folders,
     json::Json,
-    notation::{Evaluation, FailureKind, Parsed, Value, evaluate, parse},
+    notation::{Evaluation, FailureKind, Parsed, Value, evaluate, is_uid, parse},
     records::{File, Found, Record, Scope, Unread, Vault},
     text::{self, Form},
 };
@@ -61,6 +61,8 @@ pub struct Request {
     pub folders_recursive: Vec<String>,
     /// `--prefix`
     pub prefix: Option<String>,
+    /// `--credentials`: the UID of a record to be fetched along
+    pub credentials: Option<String>,
     /// `--raw-json`
     pub raw_json: bool,
     /// `--python-values`
@@ -158,6 +160,8 @@ pub struct Source {
     pub entries: Vec<Entry>,
     /// What the user should know, one line each.
     pub notes: Vec<String>,
+    /// What was fetched, with the record of `--credentials` where there is one.
+    pub vault: Vault,
 }
 
 /// A checked request.
@@ -208,6 +212,10 @@ impl Plan {
             notes
                 .push("--raw-json has no effect without --record, --folder or --folder-recursive".to_owned());
         }
+        if request.credentials.as_deref().is_some_and(|uid| !is_uid(uid)) {
+            mistakes
+                .push(mistake("--credentials", "must be the UID of a record: 22 letters, digits, - and _"));
+        }
         let mut maps = Vec::new();
         for (key, notation) in &request.maps {
             let option = format!("--map {key}");
@@ -242,15 +250,16 @@ impl Plan {
         let vault = if by_folder || !self.request.records.is_empty() {
             client.fetch(Scope::All).await?
         } else {
-            client.fetch_for(self.maps.iter().map(|map| &map.parsed.notation)).await?
+            let notations = self.maps.iter().map(|map| &map.parsed.notation);
+            client.fetch_for_and(notations, self.request.credentials.as_deref()).await?
         };
         let folders = if by_folder { client.folders().await? } else { Folders::default() };
-        let mut source = Source { entries: Vec::new(), notes: self.notes.clone() };
-        source.notes.extend(vault.warnings.iter().map(|warning| format!("Keeper: {warning}")));
+        let (mut entries, mut notes) = (Vec::new(), self.notes.clone());
+        notes.extend(vault.warnings.iter().map(|warning| format!("Keeper: {warning}")));
         let mut files = HashMap::new();
         for map in &self.maps {
-            let desired = self.mapped(map, &vault, client, &mut files, &mut source.notes).await;
-            source.entries.push(Entry {
+            let desired = self.mapped(map, &vault, client, &mut files, &mut notes).await;
+            entries.push(Entry {
                 name: map.name.clone(),
                 json_key: map.json_key.clone(),
                 notation: map.parsed.text().to_owned(),
@@ -258,8 +267,8 @@ impl Plan {
                 desired,
             });
         }
-        self.titled(&vault, &folders, &mut source);
-        Ok(source)
+        self.titled(&vault, &folders, &mut entries, &mut notes);
+        Ok(Source { entries, notes, vault })
     }
 
     /// What becomes of one mapping.
@@ -296,14 +305,14 @@ impl Plan {
     }
 
     /// Adds the entries of records that are named after their titles.
-    fn titled(&self, vault: &Vault, folders: &Folders, source: &mut Source) {
+    fn titled(&self, vault: &Vault, folders: &Folders, entries: &mut Vec<Entry>, notes: &mut Vec<String>) {
         let mut seen: HashSet<&str> = HashSet::new();
         let (mut wanted, mut failed) = (Vec::new(), Vec::new());
-        for token in once_each(&self.request.records, "--record", &mut source.notes) {
+        for token in once_each(&self.request.records, "--record", notes) {
             match find_record(token, vault) {
                 Ok(record) => {
                     if record.uid() != token {
-                        source.notes.push(format!(
+                        notes.push(format!(
                             "record '{token}' was found by its title (UID {}); titles change, a UID does not",
                             record.uid()
                         ));
@@ -315,12 +324,12 @@ impl Plan {
                 Err(trouble) => failed.push(failed_entry(token, format!("record:{token}"), trouble)),
             }
         }
-        for place in folders::resolve(&self.request, folders, &mut source.notes, &mut failed) {
+        for place in folders::resolve(&self.request, folders, notes, &mut failed) {
             for record in vault.records() {
                 match place.holds(record.places(), folders) {
                     Ok(true) if seen.insert(record.uid()) => wanted.push((record, place.word())),
                     Ok(true) => {
-                        source.notes.push(format!("record {} was asked for more than once", record.uid()));
+                        notes.push(format!("record {} was asked for more than once", record.uid()));
                     }
                     Ok(false) => {}
                     Err(trouble) => {
@@ -342,11 +351,11 @@ impl Plan {
                 }
             }
         }
-        let mut entries: Vec<Entry> =
-            wanted.into_iter().map(|(record, word)| self.derived(record, word, &mut source.notes)).collect();
-        self.refuse_collisions(&source.entries, &mut entries);
-        source.entries.extend(entries);
-        source.entries.extend(failed);
+        let mut derived: Vec<Entry> =
+            wanted.into_iter().map(|(record, word)| self.derived(record, word, notes)).collect();
+        self.refuse_collisions(entries, &mut derived);
+        entries.extend(derived);
+        entries.extend(failed);
     }
 
     /// The entry of a record that is named after its title.
