@@ -39,7 +39,7 @@ pub struct Owner {
 }
 
 /// One step to carry out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Job {
     /// Which association it belongs to, for the caller.
     pub group: usize,
@@ -106,7 +106,7 @@ struct Writing {
 
 /// What is known of the place a write goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
+pub(crate) enum How {
     /// What the ledger says.
     Fresh,
     /// Looked: it is not there.
@@ -148,6 +148,10 @@ impl Writing {
             value_changed: self.step.value_changed || !matches!(self.how, How::Fresh | How::Ours),
             settings_changed: self.step.tags_gone.as_deref(),
         }
+    }
+
+    fn judge(&self, site: &Site<'_>, present: &Present) -> Result<How, Fault> {
+        judge(site.overwrite, &self.mark, self.written(), present)
     }
 
     /// It is there as it should be, with this receipt.
@@ -203,7 +207,7 @@ async fn write_all(site: &Site<'_>, writes: Vec<Writing>, done: &mut Vec<Done>) 
         for (mut writing, outcome) in ready.drain(..).zip(outcomes) {
             match outcome {
                 Ok(PutOutcome::Written(receipt)) => done.push(writing.settled(site, receipt)),
-                Ok(PutOutcome::Taken(present)) if round == 0 => match judge(site, &writing, &present) {
+                Ok(PutOutcome::Taken(present)) if round == 0 => match writing.judge(site, &present) {
                     Ok(how) => {
                         writing.how = how;
                         again.push(writing);
@@ -211,7 +215,7 @@ async fn write_all(site: &Site<'_>, writes: Vec<Writing>, done: &mut Vec<Done>) 
                     Err(fault) => done.push(writing.failed(fault)),
                 },
                 Ok(PutOutcome::Taken(present)) => {
-                    let fault = taken(&writing, &present);
+                    let fault = taken(&writing.mark, writing.written(), &present);
                     done.push(writing.failed(fault));
                 }
                 Err(fault) => done.push(writing.failed(fault)),
@@ -240,7 +244,7 @@ fn seen(site: &Site<'_>, mut writing: Writing, remote: Result<Remote, Fault>) ->
             writing.step.value_changed = true;
             Ok(writing)
         }
-        Ok(Remote::Present(present)) => match judge(site, &writing, &present) {
+        Ok(Remote::Present(present)) => match writing.judge(site, &present) {
             Err(fault) => Err(Box::new(writing.failed(fault))),
             Ok(how) => {
                 writing.how = how;
@@ -267,43 +271,41 @@ fn seen(site: &Site<'_>, mut writing: Writing, remote: Result<Remote, Fault>) ->
     }
 }
 
-/// Whether what is there may be written, and how.
-fn judge(site: &Site<'_>, writing: &Writing, present: &Present) -> Result<How, Fault> {
+/// Whether what is there may be written, and how. `written`: it once was ours.
+pub(crate) fn judge(overwrite: bool, mark: &Mark, written: bool, present: &Present) -> Result<How, Fault> {
     if present.managed_by_provider {
         return Err(Fault::client(
             "managed_by_provider",
             "the entry of this name belongs to another service of the provider and is never written; choose another name",
         ));
     }
-    if present.mark.as_ref().is_some_and(|mark| mark.same_owner(&writing.mark)) {
+    if present.mark.as_ref().is_some_and(|there| there.same_owner(mark)) {
         return Ok(How::Ours);
     }
-    if site.overwrite {
+    if overwrite {
         return Ok(How::TakeOver { unverified: false });
     }
     if present.unreadable {
         return Ok(How::TakeOver { unverified: true });
     }
     // Vault's entries are adopted by whoever takes over from it; not once they were ours.
-    if present.vaults && present.mark.is_none() && !writing.written() {
+    if present.vaults && present.mark.is_none() && !written {
         return Ok(How::TakeOver { unverified: false });
     }
-    Err(taken(writing, present))
+    Err(taken(mark, written, present))
 }
 
 /// What is there is not ours.
-fn taken(writing: &Writing, present: &Present) -> Fault {
-    let restored = present
-        .mark
-        .as_ref()
-        .is_some_and(|mark| mark.store == writing.mark.store && mark.epoch != writing.mark.epoch);
+pub(crate) fn taken(mark: &Mark, written: bool, present: &Present) -> Fault {
+    let restored =
+        present.mark.as_ref().is_some_and(|there| there.store == mark.store && there.epoch != mark.epoch);
     if restored {
         return Fault::client(
             "restore_unconfirmed",
             "the entry was written before this store was restored from a backup; confirm the restore, or adopt it with on_conflict = overwrite",
         );
     }
-    if writing.written() {
+    if written {
         return Fault::client(
             "ownership_lost",
             "the entry no longer bears this association's mark, so it is left alone; to take it over set on_conflict = overwrite and set the association again",

@@ -7,6 +7,9 @@
 //! row may be lost, doubled or late without harm, and dry runs, retries, drift repair and crash
 //! recovery are the same code.
 //!
+//! [`once`] does the same for one run without a store: what is known of a destination then comes from
+//! looking at it.
+//!
 //! The work is woken three ways: by the commit that wrote the row, by a timer for what was put off,
 //! and by a slow `sweep` that should find nothing to do.
 
@@ -16,6 +19,7 @@ mod engine;
 mod kv_source;
 mod lanes;
 mod manage;
+pub mod once;
 pub mod options;
 pub mod plan;
 mod registry;

@@ -40,7 +40,7 @@ pub struct Context<'a> {
 }
 
 /// One thing to do, with the ledger entry it is about.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Step {
     /// It is as it should be, as far as is known: no call.
     Keep(LedgerEntry),
@@ -55,7 +55,7 @@ pub enum Step {
 }
 
 /// One entry to write.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PutStep {
     /// What it should be.
     pub desired: Desired,

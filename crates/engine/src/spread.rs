@@ -98,7 +98,7 @@ fn target(
 }
 
 /// Why the destination cannot hold a value of this size, if it cannot.
-fn refuse_value(abilities: &Abilities, value: &SecretBytes) -> Option<Fault> {
+pub(crate) fn refuse_value(abilities: &Abilities, value: &SecretBytes) -> Option<Fault> {
     if value.len() > abilities.max_value_bytes {
         return Some(Fault::client(
             "value_too_large",
