@@ -70,6 +70,18 @@ impl Fault {
         Self::client("cannot_read", "the destination does not give values back")
     }
 
+    /// The provider asks for fewer calls; a [`Retry::After`] says for how long there are to be none. The
+    /// engine slows down for all destinations of the account, so every adapter tells it by this code.
+    /// `throttled`.
+    pub fn throttled(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::external("throttled", message)
+    }
+
+    /// Whether it is [`Fault::throttled`].
+    pub fn is_throttled(&self) -> bool {
+        self.code == "throttled"
+    }
+
     /// An entry that was to be removed does not bear the owner's mark. `ownership_lost`.
     pub fn ownership_lost() -> Self {
         Self::client(

@@ -1,8 +1,8 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use model::{Granularity, RemoteName};
+use model::{Granularity, RemoteName, SecretBytes};
 
-use crate::{Config, Destination, Fault, Net};
+use crate::{Config, Destination, Fault, Limits, Net};
 
 /// A sort of destination, before anyone has configured one.
 pub trait Kind: Send + Sync {
@@ -26,6 +26,21 @@ pub trait Kind: Send + Sync {
     /// Whether its destinations give values back ([`Destination::read_many`]).
     fn reads_values(&self) -> bool {
         false
+    }
+
+    /// What the provider allows a destination so configured; `None` where nothing is to be counted.
+    fn limits(&self, config: &Config) -> Option<&'static Limits> {
+        let _ = config;
+        None
+    }
+
+    /// The provider account whose limits a destination so configured draws on, in any form that is the
+    /// same for destinations that share one and differs for others: an access key and region, a vault,
+    /// a project, a token. It may hold a credential; the engine digests it at once. `None`: the
+    /// destination shares with no other.
+    fn account(&self, config: &Config) -> Option<SecretBytes> {
+        let _ = config;
+        None
     }
 
     /// The name a rendered template becomes here. Characters the service does not take are replaced

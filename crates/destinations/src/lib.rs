@@ -15,6 +15,7 @@ mod file;
 pub mod in_mem;
 mod json;
 mod kind;
+mod limits;
 pub mod net;
 
 pub use config::{COMMON_FIELDS, Config, CorruptConfig, ENDPOINT, FieldValue, MASK, Mode, fields_of};
@@ -23,6 +24,7 @@ pub use destination::{
 };
 pub use fault::{Fault, Retry};
 pub use kind::{Abilities, Case, Field, FieldFault, Kind, NameRule, Shape, TagRule};
+pub use limits::{Draw, Limits, Pool};
 pub use net::{Net, NetSettings};
 
 /// Pretend services, for tests and the demo.

@@ -9,7 +9,11 @@ use destinations::{
 use model::{Timestamp, Version};
 use store::records::{self, LedgerEntry};
 
-use crate::plan::{PutStep, Step};
+use crate::{
+    gate::Gate,
+    plan::{PutStep, Step},
+    quota::Operation,
+};
 
 /// What applying needs beside the steps.
 pub struct Site<'a> {
@@ -25,8 +29,32 @@ pub struct Site<'a> {
     pub settings: [u8; 32],
     /// Take over what is a stranger's.
     pub overwrite: bool,
+    /// Where calls wait for their turn; `None`: they need not.
+    pub gate: Option<&'a Gate>,
     /// Now.
     pub now: Timestamp,
+}
+
+impl Site<'_> {
+    /// Makes a call that concerns so many entries, once its turn has come.
+    async fn call<T>(
+        &self,
+        operation: Operation,
+        entries: usize,
+        call: impl Future<Output = Vec<Result<T, Fault>>>,
+    ) -> Vec<Result<T, Fault>> {
+        let Some(gate) = self.gate else { return call.await };
+        // A bulk call is one call, however much it carries.
+        let times = if self.abilities.batch > 1 { 1 } else { entries };
+        let turn = match gate.turn(operation, times).await {
+            Ok(turn) => turn,
+            Err(fault) => return (0..entries).map(|_| Err(fault.clone())).collect(),
+        };
+        let answers = call.await;
+        let throttled = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|f| f.is_throttled());
+        turn.answered(throttled);
+        answers
+    }
 }
 
 /// Whose entry a step is about, and which write it would be.
@@ -192,7 +220,7 @@ async fn write_all(site: &Site<'_>, writes: Vec<Writing>, done: &mut Vec<Done>) 
     let (mut look, mut ready): (Vec<_>, Vec<_>) = writes.into_iter().partition(|writing| writing.step.look);
     if !look.is_empty() {
         let names: Vec<_> = look.iter().map(|writing| writing.step.desired.name.clone()).collect();
-        let remotes = site.destination.look_many(&names).await;
+        let remotes = site.call(Operation::Look, names.len(), site.destination.look_many(&names)).await;
         for (writing, remote) in look.drain(..).zip(remotes) {
             match seen(site, writing, remote) {
                 Ok(writing) => ready.push(writing),
@@ -320,12 +348,18 @@ pub(crate) fn taken(mark: &Mark, written: bool, present: &Present) -> Fault {
 async fn put_chunks(site: &Site<'_>, writes: &[Writing]) -> Vec<Result<PutOutcome, Fault>> {
     let mut outcomes = Vec::with_capacity(writes.len());
     for chunk in writes.chunks(site.abilities.batch.max(1)) {
-        if let [one] = chunk {
-            outcomes.push(site.destination.put(&one.put(site)).await);
-        } else {
-            let puts: Vec<_> = chunk.iter().map(|writing| writing.put(site)).collect();
-            outcomes.extend(site.destination.put_many(&puts).await);
-        }
+        let first_writes = chunk.iter().any(|writing| !writing.written());
+        let operation = if first_writes { Operation::Create } else { Operation::Update };
+        let puts: Vec<_> = chunk.iter().map(|writing| writing.put(site)).collect();
+        let answers = site
+            .call(operation, puts.len(), async {
+                match puts.as_slice() {
+                    [one] => vec![site.destination.put(one).await],
+                    many => site.destination.put_many(many).await,
+                }
+            })
+            .await;
+        outcomes.extend(answers);
     }
     // An adapter that answers too little has not said what happened.
     while outcomes.len() < writes.len() {
@@ -362,10 +396,14 @@ async fn remove_all(site: &Site<'_>, removals: Vec<(usize, Owner, LedgerEntry)>,
                 owner: (site.abilities.marks && !entry.unverified).then_some(&owner.mark),
             })
             .collect();
-        let outcomes = match removes.as_slice() {
-            [one] => vec![site.destination.remove(one).await],
-            many => site.destination.remove_many(many).await,
-        };
+        let outcomes = site
+            .call(Operation::Remove, removes.len(), async {
+                match removes.as_slice() {
+                    [one] => vec![site.destination.remove(one).await],
+                    many => site.destination.remove_many(many).await,
+                }
+            })
+            .await;
         let unanswered =
             || Err(Fault::internal("adapter_incomplete", "the adapter gave no answer for this entry"));
         let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(unanswered));

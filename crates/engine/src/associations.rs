@@ -12,7 +12,9 @@ use store::{
 };
 
 use crate::{
-    Engine, plan,
+    Engine,
+    lanes::Urgency,
+    plan,
     registry::Opened,
     source::{SourceState, SourceVersion},
     spread::{self, Target},
@@ -135,7 +137,7 @@ impl Engine {
                 error => return Err(error),
             }
         }
-        self.0.offer(id, node, true);
+        self.0.offer(id, node, Urgency::Asked);
         // Whether it ended or not is read from the store.
         let _ = tokio::time::timeout(WAIT, done).await;
         let association = self.0.store.get(&self.0.store.keys().association(id, node)).await?;
@@ -271,7 +273,7 @@ impl Engine {
         let Some(before) = self.0.store.get(&association_key).await? else { return Ok(Vec::new()) };
         let done = self.0.lanes().lane(id).wait(node);
         self.mark_removing(id, node).await?;
-        self.0.offer(id, node, true);
+        self.0.offer(id, node, Urgency::Asked);
         let _ = tokio::time::timeout(WAIT, done).await;
         match self.0.store.get(&association_key).await? {
             Some(left) => Ok(self.views(id, node, &left).await?),
@@ -453,7 +455,12 @@ impl Engine {
     async fn changeable(&self, key: &DestinationKey) -> Result<std::sync::Arc<Opened>, AssociationError> {
         let missing = || AssociationError::NoDestination(key.clone());
         let record = self.0.store.get(&self.0.store.keys().destination(key)).await?.ok_or_else(missing)?;
-        let opened = self.0.registry.get(&self.0.store, record.record.id, key).await?.ok_or_else(missing)?;
+        let opened = self
+            .0
+            .registry
+            .get(&self.0.store, record.record.id, key, &self.0.accounts)
+            .await?
+            .ok_or_else(missing)?;
         match &opened.record.purge {
             Some(purge) if purge.error.is_none() => Err(AssociationError::PurgeInProgress(key.clone())),
             _ => Ok(opened),

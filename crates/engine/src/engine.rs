@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,13 +10,24 @@ use store::{Cached, Node, Store, StoreError, records::SyncConfig};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{lanes::Lanes, registry::Registry, source::Source, sweep};
+use crate::{
+    lanes::{Lanes, Urgency},
+    quota::{Account, Accounts},
+    registry::Registry,
+    source::Source,
+    sweep,
+    timers::{Later, Timers},
+};
 
 /// How the engine works. Defaults suit real providers.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Most calls under way at one destination.
     pub concurrency: usize,
+    /// How much of the limits that providers document may be used, in percent. Less leaves room for
+    /// others who use the same account, more is for raised limits. 0: calls are made as fast as they
+    /// can, until the provider complains.
+    pub quota_percent: u32,
     /// First wait after a failure that time may mend; doubled with every further one.
     pub backoff: Duration,
     /// Longest wait after such failures.
@@ -40,6 +51,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             concurrency: 256,
+            quota_percent: 100,
             backoff: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(300),
             slow_backoff: Duration::from_secs(60),
@@ -87,8 +99,10 @@ pub(crate) struct Inner {
     /// outbox when this process started, and what could not be recorded since.
     suspects: Mutex<HashSet<(DestinationId, Node)>>,
     lanes: Mutex<Lanes>,
-    /// What was put off, and until when.
-    timers: Mutex<BTreeSet<(Timestamp, DestinationId, Node)>>,
+    pub(crate) accounts: Accounts,
+    timers: Mutex<Timers>,
+    /// Associations whose entries are not to be written again before then.
+    resting: Mutex<HashMap<(DestinationId, Node), Instant>>,
     timer_changed: Notify,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -102,12 +116,14 @@ impl Engine {
             source: parts.source,
             clock: parts.clock,
             entropy: parts.entropy,
+            accounts: Accounts::new(parts.settings.quota_percent),
             settings: parts.settings,
             registry: Registry::new(parts.kinds, parts.net),
             sync_config: Cached::default(),
             suspects: Mutex::default(),
             lanes: Mutex::default(),
             timers: Mutex::default(),
+            resting: Mutex::default(),
             timer_changed: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -140,7 +156,7 @@ impl Engine {
 
     /// An outbox row was committed: the association is looked at as soon as its lane allows.
     pub fn pending(&self, destination: DestinationId, source: Node) {
-        self.0.offer(destination, source, true);
+        self.0.offer(destination, source, Urgency::Edit);
     }
 }
 
@@ -149,7 +165,7 @@ impl Inner {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn timers(&self) -> MutexGuard<'_, BTreeSet<(Timestamp, DestinationId, Node)>> {
+    pub(crate) fn timers(&self) -> MutexGuard<'_, Timers> {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -158,32 +174,56 @@ impl Inner {
     }
 
     /// Puts a source in line and starts as many workers as may run.
-    pub(crate) fn offer(self: &Arc<Self>, destination: DestinationId, source: Node, fresh: bool) {
-        self.lanes().lane(destination).offer(source, fresh);
+    pub(crate) fn offer(self: &Arc<Self>, destination: DestinationId, source: Node, urgency: Urgency) {
+        self.timers().cancel(destination, source);
+        self.lanes().lane(destination).offer(source, urgency);
         self.pump(destination);
     }
 
     /// Starts as many workers as a lane allows.
     pub(crate) fn pump(self: &Arc<Self>, destination: DestinationId) {
         while !self.stop.is_cancelled() {
-            let sources = self.lanes().lane(destination).take(Instant::now(), self.settings.concurrency);
-            if sources.is_empty() {
-                return;
-            }
+            let taken = self.lanes().lane(destination).take(Instant::now(), self.settings.concurrency);
+            let Some(taken) = taken else { return };
             let inner = Arc::clone(self);
-            self.tasks.spawn(async move { inner.work(destination, sources).await });
+            self.tasks.spawn(async move { inner.work(destination, taken).await });
         }
     }
 
+    /// Starts what waits for this account: there is room in its line.
+    pub(crate) fn pump_account(self: &Arc<Self>, account: &Account) {
+        account.members().into_iter().for_each(|destination| self.pump(destination));
+    }
+
     /// Looks at a source again at that time.
-    pub(crate) fn put_off(&self, until: Timestamp, destination: DestinationId, source: Node) {
-        self.timers().insert((until, destination, source));
+    pub(crate) fn put_off(&self, until: Timestamp, destination: DestinationId, source: Node, why: Later) {
+        self.timers().set(until, destination, source, why);
         self.timer_changed.notify_one();
     }
 
     /// Wakes the timer loop: a lane was closed, or the clock is to be read again.
     pub(crate) fn timers_changed(&self) {
         self.timer_changed.notify_one();
+    }
+
+    /// The association's entries are not to be written again for so long.
+    pub(crate) fn rest(&self, destination: DestinationId, source: Node, pause: Duration) {
+        if pause.is_zero() {
+            return;
+        }
+        let now = Instant::now();
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        if resting.len() >= 1024 {
+            resting.retain(|_, until| *until > now);
+        }
+        resting.insert((destination, source), now + pause);
+    }
+
+    /// How much longer they are not to be.
+    pub(crate) fn rest_of(&self, destination: DestinationId, source: Node) -> Option<Duration> {
+        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = resting.get(&(destination, source))?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
     /// What is recorded of this association may be behind what was done.
@@ -215,12 +255,17 @@ impl Inner {
                     continue;
                 };
                 match row.record.due {
-                    Some(due) if due > self.clock.now() => self.put_off(due, destination, source),
+                    Some(due) if due > self.clock.now() => {
+                        if !self.timers().has(destination, source) {
+                            let why = self.why_later(destination, source).await?;
+                            self.put_off(due, destination, source, why);
+                        }
+                    }
                     _ => {
                         if after_a_crash {
                             self.suspect(destination, source);
                         }
-                        self.offer(destination, source, false);
+                        self.offer(destination, source, Urgency::Backfill);
                     }
                 }
             }
@@ -231,6 +276,13 @@ impl Inner {
         }
     }
 
+    /// Whether what was put off is to be tried again, or will expire.
+    async fn why_later(&self, destination: DestinationId, source: Node) -> Result<Later, StoreError> {
+        let association = self.store.get(&self.store.keys().association(destination, source)).await?;
+        let failed = association.is_some_and(|association| association.record.has_failed());
+        Ok(if failed { Later::Again(Urgency::Backfill) } else { Later::Expires })
+    }
+
     /// Puts in line what has come due, and opens lanes that were closed for a while.
     async fn run_timers(self: Arc<Self>) {
         // The wall clock may be stepped, so it is read again at least this often.
@@ -238,20 +290,17 @@ impl Inner {
         loop {
             let changed = self.timer_changed.notified();
             let now = self.clock.now();
-            let due: Vec<_> = {
-                let mut timers = self.timers();
-                let later = timers.split_off(&(
-                    now.plus(Duration::from_nanos(1)),
-                    DestinationId::from_bytes([0; 16]),
-                    Node([0; 16]),
-                ));
-                std::mem::replace(&mut *timers, later).into_iter().collect()
-            };
-            for (_, destination, source) in due {
-                self.offer(destination, source, false);
+            loop {
+                let due = self.timers().pop(now);
+                let Some((destination, source, why)) = due else { break };
+                let urgency = match why {
+                    Later::Again(urgency) => urgency,
+                    Later::Expires => Urgency::Edit,
+                };
+                self.offer(destination, source, urgency);
             }
             let mut sleep = LONGEST_SLEEP;
-            if let Some((next, _, _)) = self.timers().first() {
+            if let Some(next) = self.timers().next() {
                 sleep = sleep.min(next.since(now));
             }
             let gate = self.lanes().next_gate();

@@ -15,18 +15,23 @@
 
 pub mod apply;
 mod associations;
+mod backlog;
 mod engine;
+pub mod gate;
 mod kv_source;
 mod lanes;
 mod manage;
 pub mod once;
 pub mod options;
 pub mod plan;
+mod quota;
+mod record;
 mod registry;
 pub mod source;
 pub mod spread;
 mod sweep;
 pub mod template;
+mod timers;
 mod worker;
 
 #[cfg(test)]
@@ -37,6 +42,7 @@ mod testing;
 mod tests;
 
 pub use associations::{AssociationError, EntryView, SourceRef};
+pub use backlog::{Backlog, BoundBy};
 pub use engine::{Engine, Parts, Settings};
 pub use kv_source::KvSource;
 pub use manage::{DestinationError, DestinationView, Removal};

@@ -9,7 +9,7 @@ use store::{
     records::{Cause, Destination, Outbox, Purge, SyncConfig},
 };
 
-use crate::{Engine, engine::Inner, options::Options, registry::Opened};
+use crate::{Backlog, Engine, engine::Inner, lanes::Urgency, options::Options, registry::Opened};
 
 /// Why a destination cannot be made, changed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +67,8 @@ pub struct DestinationView {
     pub purge: Option<Purge>,
     /// Removals are held since then.
     pub mass_delete_held: Option<Timestamp>,
-    /// Associations waiting to be worked on.
-    pub pending: usize,
+    /// What waits for it.
+    pub backlog: Backlog,
 }
 
 /// How a destination is to be removed.
@@ -134,7 +134,8 @@ impl Engine {
             if before.is_some() {
                 self.look_at_all(record.id, Cause::Settings).await?;
             }
-            return Ok((self.view(kind, &record, &config, &options), unknown));
+            let paused = inner.disabled().await?;
+            return Ok((self.view(kind, &record, &config, &options, paused), unknown));
         }
     }
 
@@ -167,7 +168,8 @@ impl Engine {
         };
         let config = config_of(&stored.record)?;
         let options = Options::read(kind, &config)?;
-        Ok(Some(self.view(kind, &stored.record, &config, &options)))
+        let paused = self.0.disabled().await?;
+        Ok(Some(self.view(kind, &stored.record, &config, &options, paused)))
     }
 
     /// The names of all destinations, by type, sorted.
@@ -211,7 +213,7 @@ impl Engine {
                 inner.edit_destination(key, |record| record.purge = Some(purge.clone())).await?;
                 for node in self.nodes_of(id).await? {
                     self.mark_removing(id, node).await?;
-                    inner.offer(id, node, true);
+                    inner.offer(id, node, Urgency::Backfill);
                 }
                 // Nothing to wait for.
                 if !inner.has_associations(id).await? {
@@ -287,7 +289,7 @@ impl Engine {
                 transaction.put(&self.0.store.keys().outbox(*id, *node), &row);
             }
             transaction.commit().await?;
-            some.iter().for_each(|(id, node)| self.0.offer(*id, *node, false));
+            some.iter().for_each(|(id, node)| self.0.offer(*id, *node, Urgency::Backfill));
         }
         Ok(())
     }
@@ -314,6 +316,7 @@ impl Engine {
         record: &Destination,
         config: &Config,
         options: &Options,
+        paused: bool,
     ) -> DestinationView {
         DestinationView {
             key: record.key.clone(),
@@ -322,7 +325,7 @@ impl Engine {
             template: options.template_text.clone(),
             purge: record.purge.clone(),
             mass_delete_held: record.mass_delete_held,
-            pending: self.0.lanes().lane(record.id).pending(),
+            backlog: self.0.backlog(record.id, paused),
         }
     }
 }

@@ -9,7 +9,10 @@ use destinations::{Config, Destination, FieldFault, Kind, Net};
 use model::{DestinationId, DestinationKey, SecretBytes};
 use store::{Cached, Store, StoreError, records};
 
-use crate::options::Options;
+use crate::{
+    options::Options,
+    quota::{Account, Accounts},
+};
 
 /// A destination ready to be called.
 pub(crate) struct Opened {
@@ -21,6 +24,8 @@ pub(crate) struct Opened {
     pub(crate) options: Options,
     /// Names of its custom tags.
     pub(crate) tag_names: Vec<String>,
+    /// The provider account it draws on, if its calls are counted.
+    pub(crate) account: Option<Arc<Account>>,
     /// The adapter, or why its settings do not open.
     pub(crate) adapter: Result<Arc<dyn Destination>, FieldFault>,
 }
@@ -64,6 +69,7 @@ impl Registry {
         store: &Store,
         id: DestinationId,
         key: &DestinationKey,
+        accounts: &Accounts,
     ) -> Result<Option<Arc<Opened>>, StoreError> {
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +98,9 @@ impl Registry {
             _ => kind.open(&config, &self.net),
         };
         let tag_names = options.tags.keys().cloned().collect();
-        let fresh = Arc::new(Opened { record: stored.record.clone(), kind, options, tag_names, adapter });
+        let account = accounts.of(store.keys(), kind, &config, id);
+        let fresh =
+            Arc::new(Opened { record: stored.record.clone(), kind, options, tag_names, account, adapter });
         *opened = Some(Arc::clone(&fresh));
         Ok(Some(fresh))
     }

@@ -8,7 +8,7 @@ use store::{
     records::{Association, Cause, Destination, Outbox, Outcome},
 };
 
-use crate::{engine::Inner, options::Options, source::SourceVersion};
+use crate::{engine::Inner, lanes::Urgency, options::Options, source::SourceVersion};
 
 /// Sweeps at every interval until the engine stops.
 pub(crate) async fn run(inner: &Arc<Inner>) {
@@ -38,7 +38,9 @@ pub(crate) async fn sweep(inner: &Arc<Inner>) -> Result<usize, StoreError> {
 
 async fn sweep_destination(inner: &Arc<Inner>, destination: &Destination) -> Result<usize, StoreError> {
     const PAGE: usize = 256;
-    let Some(opened) = inner.registry.get(&inner.store, destination.id, &destination.key).await? else {
+    let Some(opened) =
+        inner.registry.get(&inner.store, destination.id, &destination.key, &inner.accounts).await?
+    else {
         return Ok(0);
     };
     let prefix = inner.store.keys().associations_of(destination.id);
@@ -59,7 +61,7 @@ async fn sweep_destination(inner: &Arc<Inner>, destination: &Destination) -> Res
             match transaction.commit().await {
                 Ok(_) => {
                     found += 1;
-                    inner.offer(id, source, false);
+                    inner.offer(id, source, Urgency::Backfill);
                 }
                 // Someone is looking after it already.
                 Err(StoreError::Conflict) => {}

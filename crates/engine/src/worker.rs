@@ -1,23 +1,27 @@
 //! One worker: a few sources of one destination, from outbox row to recorded outcome.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use destinations::{Fault, Mark, Retry, WriteId};
+use destinations::{Fault, Mark, WriteId};
 use model::{DestinationId, Timestamp, Version};
 use store::{
-    Node, RecordKey, Revision, StoreError, Stored, Transaction,
-    records::{Association, Cause, Failure, LedgerEntry, Links, NameClaim, Outbox, Outcome},
+    Node, StoreError, Stored, Transaction,
+    records::{Association, Cause, Failure, LedgerEntry, NameClaim, Outbox, Outcome},
 };
 use tokio::time::Instant;
 
 use crate::{
     apply::{self, Done, Job, Owner, Site},
     engine::Inner,
+    gate::Gate,
+    lanes::{Open, Taken, Urgency},
     plan::{self, Context, Wanted},
+    quota::Entering,
     registry::Opened,
     source::SourceState,
     spread::{self, Desired, Target},
     template::Values,
+    timers::Later,
 };
 
 /// Waits this long before looking again at what our own store would not give or take.
@@ -25,57 +29,96 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What becomes of a source's place in line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum After {
+pub(crate) enum After {
     /// Nothing is left to do.
     Done,
     /// It changed meanwhile.
     Again,
     /// Not before then.
-    At(Timestamp),
+    At(Timestamp, Later),
+    /// Not before syncing is switched on.
+    Parked,
 }
 
 /// A source being worked on.
-struct Work {
-    source: Node,
-    row: Stored<Outbox>,
-    association: Stored<Association>,
+pub(crate) struct Work {
+    pub(crate) source: Node,
+    pub(crate) row: Stored<Outbox>,
+    pub(crate) association: Stored<Association>,
     /// The version that is being delivered; the last one known for removals.
-    version: Version,
+    pub(crate) version: Version,
     /// When the delivered version stops being live.
-    expires: Option<Timestamp>,
+    pub(crate) expires: Option<Timestamp>,
     /// What the source as a whole came to; `None`: see the entries.
-    whole: Option<Outcome>,
+    pub(crate) whole: Option<Outcome>,
     /// Nothing should be there.
-    gone: bool,
-    done: Vec<Done>,
+    pub(crate) gone: bool,
+    pub(crate) done: Vec<Done>,
+}
+
+/// One run of a worker.
+struct Visit {
+    urgency: Urgency,
+    /// Its place on the way to a turn, until the gate has it.
+    entering: Option<Entering>,
+    gate: Option<Gate>,
 }
 
 impl Inner {
     /// Works on these sources, then gives their places up.
-    pub(crate) async fn work(self: Arc<Self>, destination: DestinationId, sources: Vec<Node>) {
-        let outcomes = self.work_on(destination, &sources).await;
+    pub(crate) async fn work(self: Arc<Self>, destination: DestinationId, taken: Taken) {
+        let started = Instant::now();
+        let Taken { sources, urgency, entering } = taken;
+        let mut visit = Visit { urgency, entering, gate: None };
+        let outcomes = self.work_on(destination, &sources, &mut visit).await;
         for (source, after) in &outcomes {
-            if let After::At(until) = after {
-                self.put_off(*until, destination, *source);
+            if let After::At(until, why) = after {
+                self.put_off(*until, destination, *source, *why);
             }
         }
-        {
+        let mut back = Vec::new();
+        let account = {
             let mut lanes = self.lanes();
             let lane = lanes.lane(destination);
             lane.ended();
             for (source, after) in outcomes {
-                lane.finish(source, after == After::Again);
+                if lane.finish(source, after == After::Again) {
+                    back.push(source);
+                } else if after == After::Parked {
+                    lane.park(source);
+                }
             }
+            if let Some(gate) = &visit.gate {
+                lane.cost.add(started.elapsed().saturating_sub(gate.waited()), gate.writes(), sources.len());
+            }
+            lane.account()
+        };
+        back.into_iter().for_each(|source| self.timers().cancel(destination, source));
+        if let (Some(entering), Some(account)) = (visit.entering.take(), account) {
+            // It ended before it came to a call.
+            drop(entering);
+            self.pump_account(&account);
         }
+        drop(visit);
         self.pump(destination);
     }
 
-    async fn work_on(self: &Arc<Self>, id: DestinationId, sources: &[Node]) -> Vec<(Node, After)> {
+    async fn work_on(
+        self: &Arc<Self>,
+        id: DestinationId,
+        sources: &[Node],
+        visit: &mut Visit,
+    ) -> Vec<(Node, After)> {
         let mut outcomes = Vec::with_capacity(sources.len());
-        let pause = |inner: &Self| After::At(inner.clock.now().plus(STORE_PAUSE));
+        let again = Later::Again(visit.urgency);
+        let pause = |inner: &Self| After::At(inner.clock.now().plus(STORE_PAUSE), again);
         let mut works = Vec::new();
         for &source in sources {
-            match self.load(id, source).await {
+            if let Some(rest) = self.rest_of(id, source) {
+                outcomes.push((source, After::At(self.clock.now().plus(rest), again)));
+                continue;
+            }
+            match self.load(id, source, again).await {
                 Ok(Ok(work)) => works.push(work),
                 Ok(Err(after)) => outcomes.push((source, after)),
                 Err(error) => {
@@ -86,7 +129,7 @@ impl Inner {
         }
         let Some(first) = works.first() else { return outcomes };
         let key = first.association.record.destination.clone();
-        let opened = match self.registry.get(&self.store, id, &key).await {
+        let opened = match self.registry.get(&self.store, id, &key, &self.accounts).await {
             Ok(Some(opened)) => opened,
             Ok(None) => {
                 outcomes.extend(self.drop_orphans(id, works).await);
@@ -98,8 +141,15 @@ impl Inner {
                 return outcomes;
             }
         };
-        self.lanes().lane(id).set_batch(opened.kind.abilities().batch);
-        if let Err(error) = self.deliver(&opened, &mut works).await {
+        let open = Open { batch: opened.kind.abilities().batch, account: opened.account.clone() };
+        self.lanes().lane(id).set_open(id, open);
+        if let Some(account) = &opened.account {
+            let (account, entering) = (Arc::clone(account), visit.entering.take());
+            visit.gate = Some(Gate::new(Arc::clone(self), account, visit.urgency, entering));
+        }
+        // Others may start now that the lane knows its account.
+        self.pump(id);
+        if let Err(error) = self.deliver(&opened, &mut works, visit.gate.as_ref()).await {
             // Nothing was sent: planning comes before the first call.
             tracing::error!(destination = %key, %error, "sync work could not go on");
             outcomes.extend(works.iter().map(|work| (work.source, pause(self))));
@@ -109,7 +159,7 @@ impl Inner {
             let source = work.source;
             // Until it is recorded, what was done may be lost.
             self.suspect(id, source);
-            let after = match self.record(&opened, work).await {
+            let after = match self.record(&opened, work, visit.urgency).await {
                 Ok(after) => {
                     self.clear(id, source);
                     after
@@ -119,18 +169,28 @@ impl Inner {
                     pause(self)
                 }
             };
+            if let (Some(account), Some(_)) =
+                (&opened.account, visit.gate.as_ref().filter(|g| g.writes() > 0))
+            {
+                self.rest(id, source, account.entry_pause());
+            }
             outcomes.push((source, after));
         }
         outcomes
     }
 
     /// Reads the row and the association; `Err` tells what to do when there is nothing to work on.
-    async fn load(&self, id: DestinationId, source: Node) -> Result<Result<Work, After>, StoreError> {
+    async fn load(
+        &self,
+        id: DestinationId,
+        source: Node,
+        again: Later,
+    ) -> Result<Result<Work, After>, StoreError> {
         let keys = self.store.keys();
         let row_key = keys.outbox(id, source);
         let Some(row) = self.store.get(&row_key).await? else { return Ok(Err(After::Done)) };
         if let Some(due) = row.record.due.filter(|due| *due > self.clock.now()) {
-            return Ok(Err(After::At(due)));
+            return Ok(Err(After::At(due, again)));
         }
         let Some(mut association) = self.store.get(&keys.association(id, source)).await? else {
             let mut transaction = self.store.transaction();
@@ -141,8 +201,8 @@ impl Inner {
             }));
         };
         if !association.record.removing && self.disabled().await? {
-            // Looked at again when syncing is switched on; the row stays.
-            return Ok(Err(After::Done));
+            // The row stays.
+            return Ok(Err(After::Parked));
         }
         if self.is_suspect(id, source) {
             association.record.entries.iter_mut().for_each(|entry| entry.unsure = true);
@@ -171,7 +231,7 @@ impl Inner {
         for work in works {
             let after = match self.forget_association(id, work.source).await {
                 Ok(()) => After::Done,
-                Err(_) => After::At(self.clock.now().plus(STORE_PAUSE)),
+                Err(_) => After::At(self.clock.now().plus(STORE_PAUSE), Later::Again(Urgency::Backfill)),
             };
             outcomes.push((work.source, after));
         }
@@ -179,7 +239,12 @@ impl Inner {
     }
 
     /// Works out and carries out what each source needs.
-    async fn deliver(self: &Arc<Self>, opened: &Opened, works: &mut [Work]) -> Result<(), StoreError> {
+    async fn deliver(
+        self: &Arc<Self>,
+        opened: &Opened,
+        works: &mut [Work],
+        gate: Option<&Gate>,
+    ) -> Result<(), StoreError> {
         let adapter = match &opened.adapter {
             Ok(adapter) => adapter,
             Err(fault) => {
@@ -232,6 +297,7 @@ impl Inner {
             tag_names: &opened.tag_names,
             settings: opened.options.settings,
             overwrite: opened.options.overwrite,
+            gate,
             now,
         };
         for done in apply::apply(&site, jobs).await {
@@ -413,232 +479,6 @@ impl Inner {
         Ok(true)
     }
 
-    /// Records what came of it, and says when to look again.
-    async fn record(self: &Arc<Self>, opened: &Opened, work: Work) -> Result<After, StoreError> {
-        let Work { source, row, association, version, expires, whole, gone, done } = work;
-        let id = opened.record.id;
-        let now = self.clock.now();
-        let mut next = association.record.clone();
-        next.generation = opened.record.generation;
-        next.version = version;
-        let mut due = expires.filter(|at| *at > now);
-        let mut given_up = Vec::new();
-        let mut failed = None;
-        if let Some(whole) = whole {
-            if let Outcome::Failed(failure) | Outcome::Unknown(failure) = &whole {
-                failed = Some(failure.code.clone());
-                due = earlier(due, failure.retry_at);
-            }
-            settle(&mut next, whole, now);
-        } else {
-            let mut entries = Vec::with_capacity(done.len());
-            let mut wrote = false;
-            let mut shared_fault: Option<Fault> = None;
-            for Done { entry, gone, fault, .. } in done {
-                given_up.extend(gone);
-                let Some(mut entry) = entry else {
-                    wrote = true;
-                    continue;
-                };
-                match fault {
-                    Some(fault) => {
-                        let mut failure = plan::failure(&fault, now, version, opened.record.generation);
-                        failure.retry_at = self.retry_at(&fault, next.attempts, now);
-                        due = earlier(due, failure.retry_at);
-                        failed = Some(failure.code.clone());
-                        if entry.failure.as_ref().map(|f| (f.blame, &f.code))
-                            != Some((failure.blame, &failure.code))
-                        {
-                            entry.changed = now;
-                        }
-                        entry.failure = Some(failure);
-                        if fault.retry != Retry::WhenChanged {
-                            shared_fault = Some(fault);
-                        }
-                    }
-                    None => wrote |= entry.failure.is_none(),
-                }
-                entries.push(entry);
-            }
-            self.judge_lane(id, shared_fault.as_ref(), wrote);
-            next.entries = entries;
-            if failed.is_none() {
-                settle(&mut next, if gone { Outcome::Unsynced } else { Outcome::Synced }, now);
-            } else if next.outcome == Outcome::New {
-                next.outcome_at = now;
-            }
-        }
-        if failed.is_some() {
-            next.attempts = next.attempts.saturating_add(1);
-        } else {
-            next.attempts = 0;
-            next.turn += 1;
-        }
-        report(opened, &next, failed.as_deref(), version);
-        if next.removing && next.entries.is_empty() && failed.is_none() {
-            self.forget_association(id, source).await?;
-            self.after_removal(opened, None).await?;
-            return Ok(After::Done);
-        }
-        let removing = next.removing;
-        let after =
-            self.commit_outcome(opened, source, row, association.revision, next, due, given_up).await?;
-        if removing && due.is_none() {
-            self.after_removal(opened, failed).await?;
-        }
-        Ok(after)
-    }
-
-    /// Writes the association and deletes or puts off its row, unless something new was asked for
-    /// meanwhile: then the row stays, and what was learnt is kept all the same.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one commit")]
-    async fn commit_outcome(
-        &self,
-        opened: &Opened,
-        source: Node,
-        row: Stored<Outbox>,
-        mut read_at: Revision,
-        mut next: Association,
-        due: Option<Timestamp>,
-        given_up: Vec<LedgerEntry>,
-    ) -> Result<After, StoreError> {
-        let keys = self.store.keys();
-        let id = opened.record.id;
-        let row_key = keys.outbox(id, source);
-        let association_key: RecordKey<Association> = keys.association(id, source);
-        let names = &opened.kind.abilities().names;
-        let mut news = false;
-        loop {
-            let mut transaction = self.store.transaction();
-            transaction.expect(&association_key, Some(read_at)).put(&association_key, &next);
-            for entry in &given_up {
-                if !next.entries.iter().any(|kept| kept.name == entry.name) && !entry.name.as_str().is_empty()
-                {
-                    transaction.delete(&keys.name_claim(id, &names.identity(&entry.name)));
-                }
-            }
-            if !news {
-                transaction.expect(&row_key, Some(row.revision));
-                match due {
-                    None => transaction.delete(&row_key),
-                    Some(due) => transaction.put(
-                        &row_key,
-                        &Outbox { at: row.record.at, due: Some(due), cause: row.record.cause },
-                    ),
-                };
-            }
-            match transaction.commit().await {
-                Ok(_) if news => return Ok(After::Again),
-                Ok(_) => return Ok(due.map_or(After::Done, After::At)),
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error),
-            }
-            let Some(fresh) = self.store.get(&association_key).await? else { return Ok(After::Again) };
-            if fresh.revision != read_at {
-                // Someone else changed it: their wish, our knowledge.
-                read_at = fresh.revision;
-                next = Association { removing: fresh.record.removing, ..next };
-            }
-            news = self.store.get(&row_key).await?.is_none_or(|now| now.revision != row.revision);
-        }
-    }
-
-    /// Takes an association away with everything that points to it.
-    pub(crate) async fn forget_association(&self, id: DestinationId, source: Node) -> Result<(), StoreError> {
-        let keys = self.store.keys();
-        let association_key = keys.association(id, source);
-        let links_key = keys.links(source);
-        loop {
-            let association = self.store.get(&association_key).await?;
-            let links = self.store.get(&links_key).await?;
-            let mut transaction = self.store.transaction();
-            transaction
-                .expect(&association_key, association.as_ref().map(|a| a.revision))
-                .delete(&association_key);
-            transaction.delete(&keys.outbox(id, source));
-            transaction.expect(&links_key, links.as_ref().map(|links| links.revision));
-            if let Some(links) = links {
-                let rest: Vec<_> =
-                    links.record.destinations.into_iter().filter(|other| *other != id).collect();
-                if rest.is_empty() {
-                    transaction.delete(&links_key);
-                } else {
-                    transaction.put(&links_key, &Links { destinations: rest });
-                }
-            }
-            for (key, claim) in self.claims_of(id, source, association.as_ref()).await? {
-                transaction.expect(&key, Some(claim)).delete(&key);
-            }
-            match transaction.commit().await {
-                Ok(_) => return Ok(()),
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// The names an association holds.
-    async fn claims_of(
-        &self,
-        id: DestinationId,
-        source: Node,
-        association: Option<&Stored<Association>>,
-    ) -> Result<Vec<(RecordKey<NameClaim>, Revision)>, StoreError> {
-        let Some(association) = association else { return Ok(Vec::new()) };
-        let Some(kind) = self.registry.kind(&association.record.destination.kind) else {
-            return Ok(Vec::new());
-        };
-        let names = &kind.abilities().names;
-        let mut found = HashMap::new();
-        for entry in association.record.entries.iter().filter(|entry| !entry.name.as_str().is_empty()) {
-            let key = self.store.keys().name_claim(id, &names.identity(&entry.name));
-            if let Some(claim) = self.store.get(&key).await?.filter(|claim| claim.record.source == source) {
-                found.insert(key.as_bytes().to_vec(), (key, claim.revision));
-            }
-        }
-        Ok(found.into_values().collect())
-    }
-
-    /// What a worker's outcome says about the destination as a whole.
-    fn judge_lane(self: &Arc<Self>, id: DestinationId, fault: Option<&Fault>, wrote: bool) {
-        let mut lanes = self.lanes();
-        let lane = lanes.lane(id);
-        let Some(fault) = fault else {
-            if wrote {
-                lane.healthy();
-            }
-            return;
-        };
-        let failures = lane.unhealthy();
-        let pause = match fault.retry {
-            Retry::After(wait) => Some(wait),
-            Retry::Backoff | Retry::Slowly if failures >= 5 => {
-                Some(self.jitter(doubled(self.settings.backoff, failures - 5, Duration::from_secs(60))))
-            }
-            _ => None,
-        };
-        if let Some(pause) = pause {
-            lane.close_until(Instant::now() + pause.min(Duration::from_secs(3600)));
-        }
-        drop(lanes);
-        self.timers_changed();
-    }
-
-    /// When to try again.
-    fn retry_at(&self, fault: &Fault, attempts: u32, now: Timestamp) -> Option<Timestamp> {
-        let settings = &self.settings;
-        let wait = match fault.retry {
-            Retry::WhenChanged => return None,
-            Retry::After(wait) => wait + self.jitter(settings.backoff),
-            Retry::Backoff => self.jitter(doubled(settings.backoff, attempts, settings.backoff_cap)),
-            Retry::Slowly => {
-                let most = doubled(settings.slow_backoff, attempts, settings.slow_backoff_cap);
-                most / 2 + self.jitter(most / 2)
-            }
-        };
-        Some(now.plus(wait.max(Duration::from_millis(1))))
-    }
-
     fn failure(&self, opened: &Opened, work: &Work, fault: &Fault) -> Failure {
         let now = self.clock.now();
         let mut failure = plan::failure(fault, now, work.version, opened.record.generation);
@@ -680,43 +520,6 @@ pub(crate) fn values_of(association: &Association) -> Values<'_> {
     }
 }
 
-fn settle(association: &mut Association, outcome: Outcome, now: Timestamp) {
-    let same = match (&association.outcome, &outcome) {
-        (Outcome::Failed(a), Outcome::Failed(b)) | (Outcome::Unknown(a), Outcome::Unknown(b)) => {
-            (a.blame, &a.code) == (b.blame, &b.code)
-        }
-        (a, b) => a == b,
-    };
-    if !same {
-        association.outcome_at = now;
-    }
-    association.outcome = outcome;
-}
-
-fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-fn doubled(base: Duration, times: u32, cap: Duration) -> Duration {
-    base.saturating_mul(2u32.saturating_pow(times.min(30))).min(cap)
-}
-
 fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// One line per failure, where it is handled.
-fn report(opened: &Opened, association: &Association, failed: Option<&str>, version: Version) {
-    match failed {
-        Some(code) => tracing::warn!(
-            destination = %opened.record.key, association = %association.id, version = version.0,
-            attempts = association.attempts, error_code = code, "a sync failed"
-        ),
-        None => tracing::debug!(
-            destination = %opened.record.key, association = %association.id, version = version.0, "in sync"
-        ),
-    }
 }

@@ -52,7 +52,10 @@ fn read(token: &str, secret: usize) -> Request<Body> {
 /// A server on a store of its own, with a KV v2 mount at `secret/`.
 pub(crate) async fn keyferry(directory: &std::path::Path) -> Server {
     let token = harness::init(directory);
-    let server = Boot::data(directory, &token).env("KEYFERRY_SYNC_ALLOW_PRIVATE_NETWORKS", "true").start();
+    let server = Boot::data(directory, &token)
+        .env("KEYFERRY_SYNC_ALLOW_PRIVATE_NETWORKS", "true")
+        .env("KEYFERRY_SYNC_QUOTA_PERCENT", "0")
+        .start();
     server.client().post("sys/mounts/secret", json!({ "type": "kv-v2" })).await.expect(204);
     server
 }

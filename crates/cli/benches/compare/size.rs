@@ -43,7 +43,10 @@ pub(crate) async fn measure(scale: Scale) {
 }
 
 fn boot(data: &Path, token: &str) -> Server {
-    Boot::data(data, token).env("KEYFERRY_SYNC_ALLOW_PRIVATE_NETWORKS", "true").start()
+    Boot::data(data, token)
+        .env("KEYFERRY_SYNC_ALLOW_PRIVATE_NETWORKS", "true")
+        .env("KEYFERRY_SYNC_QUOTA_PERCENT", "0")
+        .start()
 }
 
 /// From the start of the process to an authorised answer; the middle of five, in milliseconds.

@@ -130,6 +130,12 @@ pub(crate) const KEYS: &[Key] = &[
     key("sync", "concurrency", Takes::Whole, "Most calls under way at once to one destination."),
     key(
         "sync",
+        "quota_percent",
+        Takes::Whole,
+        "How much of the limits that providers document may be used, in percent. Less leaves room for others on the same account, more is for limits that were raised. 0 makes calls as fast as they can be made, until the provider complains.",
+    ),
+    key(
+        "sync",
         "connect_timeout",
         Takes::Text,
         "Longest time to reach a destination: name lookup, TCP and TLS together.",

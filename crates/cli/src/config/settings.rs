@@ -38,6 +38,7 @@ impl Config {
         let sync = &self.sync;
         engine::Settings {
             concurrency: sync.concurrency.usize(),
+            quota_percent: u32::try_from(sync.quota_percent.usize()).unwrap_or(100),
             sweep_interval: sync.sweep_interval.0,
             mass_delete_count: sync.mass_delete_count.usize(),
             mass_delete_percent: sync.mass_delete_percent.usize(),

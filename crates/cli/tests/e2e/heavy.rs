@@ -159,7 +159,12 @@ async fn two_hundred_kills_lose_nothing_and_leave_nothing_behind() {
     let home = tempfile::tempdir().unwrap();
     let (data, delivered) = (home.path().join("data"), home.path().join("delivered.json"));
     let token = init(&data);
-    let boot = || Boot::data(&data, &token).env("KEYFERRY_SYNC_ALLOW_PRIVATE_NETWORKS", "true").start();
+    let boot = || {
+        Boot::data(&data, &token)
+            .env("KEYFERRY_SYNC_ALLOW_PRIVATE_NETWORKS", "true")
+            .env("KEYFERRY_SYNC_QUOTA_PERCENT", "0")
+            .start()
+    };
 
     let server = boot();
     let client = server.client();

@@ -224,7 +224,7 @@ fn is_throttle(code: &str) -> bool {
 }
 
 fn throttled() -> Fault {
-    Fault::external("throttled", "AWS asks for fewer calls")
+    Fault::throttled("AWS asks for fewer calls")
 }
 
 /// Without a code anybody knows: proxies and load balancers in between answer like this.

@@ -6,6 +6,7 @@ mod credentials;
 #[cfg(feature = "fakes")]
 pub(crate) mod fake;
 mod faults;
+mod limits;
 mod listing;
 mod outside;
 mod place;
@@ -18,10 +19,11 @@ mod wire;
 
 use std::sync::Arc;
 
-use model::Granularity;
+use model::{Granularity, SecretBytes};
 
 use crate::{
-    Abilities, Case, Config, Destination, ENDPOINT, Field, FieldFault, Kind, NameRule, Net, Shape, TagRule,
+    Abilities, Case, Config, Destination, ENDPOINT, Field, FieldFault, Kind, Limits, NameRule, Net, Shape,
+    TagRule,
 };
 use adapter::{AwsSm, Plan, Recovery};
 
@@ -152,6 +154,14 @@ impl Kind for AwsSmKind {
 
     fn reads_values(&self) -> bool {
         true
+    }
+
+    fn limits(&self, _: &Config) -> Option<&'static Limits> {
+        Some(&limits::LIMITS)
+    }
+
+    fn account(&self, config: &Config) -> Option<SecretBytes> {
+        Some(limits::account(config))
     }
 
     fn open(&self, config: &Config, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {

@@ -175,6 +175,8 @@ impl Once<'_> {
             tag_names: &[],
             settings: [0; 32],
             overwrite: take_over,
+            // It goes by the service's answers alone, see `run`.
+            gate: None,
             now: self.clock.now(),
         };
         let mut sent: Vec<(Errand, Option<Fault>)> = batch

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use destinations::{Mode, fields_of};
-use engine::{AssociationError, DestinationError, DestinationView, Engine, EntryView, Removal, SourceRef};
+use engine::{
+    AssociationError, BoundBy, DestinationError, DestinationView, Engine, EntryView, Removal, SourceRef,
+};
 use model::{DestinationId, DestinationKey, DestinationName, MountPath, SecretPath};
 use serde_json::{Map, Value, json};
 use store::{Node, Store, records::Mount};
@@ -411,6 +413,16 @@ impl SyncApi {
                 shown.insert("purge_error".into(), json!(error));
             }
         }
+        let backlog = &view.backlog;
+        shown.insert(
+            "backlog".into(),
+            json!({
+                "pending": backlog.pending,
+                // Rounded up: at zero it is done.
+                "eta_seconds": backlog.eta.map(|eta| eta.as_secs() + u64::from(eta.subsec_nanos() > 0)),
+                "bound_by": backlog.bound_by.map(BoundBy::as_str),
+            }),
+        );
         if let Some(since) = view.mass_delete_held {
             shown.insert("mass_delete_held_at".into(), json!(since.to_string()));
         }

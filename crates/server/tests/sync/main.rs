@@ -95,7 +95,8 @@ async fn an_aws_destination_is_made_and_read_masked() {
                 "granularity": "secret-path",
                 "granularity_level": "secret-path",
                 "secret_name_template": "vault/{{ .MountAccessor }}/{{ .SecretPath }}"
-            }
+            },
+            "backlog": { "pending": 0, "eta_seconds": 0, "bound_by": null }
         },
         "wrap_info": null,
         "warnings": null,
@@ -142,7 +143,8 @@ async fn a_destination_is_made_read_changed_and_removed() {
             "granularity": "secret-path",
             "granularity_level": "secret-path",
             "secret_name_template": "vault/{{ .MountAccessor }}/{{ .SecretPath }}"
-        }
+        },
+        "backlog": { "pending": 0, "eta_seconds": 0, "bound_by": null }
     });
     assert_eq!(made, expected);
     assert_eq!(bench.get(DESTINATION).await.data(), expected);

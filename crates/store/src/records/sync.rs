@@ -86,6 +86,14 @@ pub struct Association {
     pub entries: Vec<LedgerEntry>,
 }
 
+impl Association {
+    /// Whether anything about it is not as it should be.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed(_) | Outcome::Unknown(_))
+            || self.entries.iter().any(|entry| entry.failure.is_some())
+    }
+}
+
 /// What the latest look at an association came to as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
