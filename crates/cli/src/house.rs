@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use destinations::{Net, net::Snapshot};
-use engine::{Engine, KvSource};
+use engine::{Engine, IdentityIssuer, KvSource};
 use model::{Clock, Entropy, SecretBytes};
 use server::{
     app::{App, AppParts, Body, Operation, Request, SyncApi},
@@ -58,6 +58,9 @@ impl Parts {
             source: Arc::new(KvSource::new(store.clone(), clock.clone())),
             kinds: destinations::kinds().to_vec(),
             net,
+            identity: config.server.api_addr.as_ref().map(|url| {
+                Arc::new(IdentityIssuer::new(store.clone(), clock.clone(), entropy.clone(), &url.0))
+            }),
             clock: clock.clone(),
             entropy: entropy.clone(),
             settings: config.engine(),

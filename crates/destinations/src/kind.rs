@@ -143,6 +143,13 @@ pub enum Shape {
         /// Largest allowed.
         max: i64,
     },
+    /// A length of time in whole seconds, in a range, both ends included; also written `1h30m`.
+    Seconds {
+        /// Shortest allowed.
+        min: i64,
+        /// Longest allowed.
+        max: i64,
+    },
     /// True or false.
     Bool,
     /// One of these words.

@@ -12,8 +12,10 @@ mod config;
 mod destination;
 mod fault;
 mod file;
+mod identity;
 pub mod in_mem;
 mod json;
+pub mod jwt;
 mod kind;
 mod limits;
 pub mod net;
@@ -23,6 +25,7 @@ pub use destination::{
     Destination, Encoding, Expect, Held, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId,
 };
 pub use fault::{Fault, Retry};
+pub use identity::{Identity, IdentityTokens};
 pub use kind::{Abilities, Case, Field, FieldFault, Kind, NameRule, Shape, TagRule};
 pub use limits::{Draw, Limits, Pool};
 pub use net::{Net, NetSettings};

@@ -11,6 +11,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    IdentityIssuer,
     lanes::{Lanes, Urgency},
     quota::{Account, Accounts},
     registry::Registry,
@@ -74,6 +75,8 @@ pub struct Parts {
     pub kinds: Vec<&'static dyn Kind>,
     /// The way out.
     pub net: Arc<Net>,
+    /// Signs what destinations show who they are with; `None` where nobody could check it.
+    pub identity: Option<Arc<IdentityIssuer>>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Random bytes, for jitter.
@@ -118,7 +121,7 @@ impl Engine {
             entropy: parts.entropy,
             accounts: Accounts::new(parts.settings.quota_percent),
             settings: parts.settings,
-            registry: Registry::new(parts.kinds, parts.net),
+            registry: Registry::new(parts.kinds, parts.net, parts.identity),
             sync_config: Cached::default(),
             suspects: Mutex::default(),
             lanes: Mutex::default(),
@@ -133,6 +136,11 @@ impl Engine {
     /// The kinds there are.
     pub fn kinds(&self) -> &[&'static dyn Kind] {
         self.0.registry.kinds()
+    }
+
+    /// The issuer of identity tokens, if there is one.
+    pub fn identity(&self) -> Option<&IdentityIssuer> {
+        self.0.registry.identity()
     }
 
     /// Takes up what the outbox holds, and goes on until stopped.

@@ -106,7 +106,7 @@ impl Engine {
             }
             let previous = before.as_ref().map(|before| config_of(&before.record)).transpose()?;
             let (config, unknown) = Config::read(kind, body, mode, previous.as_ref())?;
-            let options = inner.registry.try_open(kind, &config)?;
+            let options = inner.registry.try_open(kind, key, &config)?;
             if let (Some(before), Some(previous)) = (&before, &previous) {
                 self.refuse_immutable(kind, &before.record, previous, &config).await?;
             }

@@ -5,11 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use destinations::{Config, Destination, FieldFault, Kind, Net};
+use destinations::{Config, Destination, FieldFault, Identity, IdentityTokens, Kind, Net};
 use model::{DestinationId, DestinationKey, SecretBytes};
 use store::{Cached, Store, StoreError, records};
 
 use crate::{
+    IdentityIssuer,
     options::Options,
     quota::{Account, Accounts},
 };
@@ -40,12 +41,32 @@ struct Slot {
 pub(crate) struct Registry {
     kinds: Vec<&'static dyn Kind>,
     net: Arc<Net>,
+    identity: Option<Arc<IdentityIssuer>>,
     slots: Mutex<HashMap<DestinationId, Arc<Slot>>>,
 }
 
 impl Registry {
-    pub(crate) fn new(kinds: Vec<&'static dyn Kind>, net: Arc<Net>) -> Self {
-        Self { kinds, net, slots: Mutex::default() }
+    pub(crate) fn new(
+        kinds: Vec<&'static dyn Kind>,
+        net: Arc<Net>,
+        identity: Option<Arc<IdentityIssuer>>,
+    ) -> Self {
+        Self { kinds, net, identity, slots: Mutex::default() }
+    }
+
+    pub(crate) fn identity(&self) -> Option<&IdentityIssuer> {
+        self.identity.as_deref()
+    }
+
+    /// The way out for the destination of this name.
+    fn net(&self, key: &DestinationKey) -> Arc<Net> {
+        match &self.identity {
+            Some(issuer) => {
+                let tokens: Arc<dyn IdentityTokens> = issuer.clone();
+                self.net.with_identity(Identity::new(tokens, &key.kind, key.name.as_str()))
+            }
+            None => Arc::clone(&self.net),
+        }
     }
 
     pub(crate) fn kinds(&self) -> &[&'static dyn Kind] {
@@ -57,9 +78,14 @@ impl Registry {
     }
 
     /// Checks settings by opening them once.
-    pub(crate) fn try_open(&self, kind: &'static dyn Kind, config: &Config) -> Result<Options, FieldFault> {
+    pub(crate) fn try_open(
+        &self,
+        kind: &'static dyn Kind,
+        key: &DestinationKey,
+        config: &Config,
+    ) -> Result<Options, FieldFault> {
         let options = Options::read(kind, config)?;
-        kind.open(config, &self.net)?;
+        kind.open(config, &self.net(key))?;
         Ok(options)
     }
 
@@ -95,7 +121,7 @@ impl Registry {
         // outlives a change of the record that is none of its business.
         let adapter = match opened.as_ref() {
             Some(open) if open.record.generation == stored.record.generation => open.adapter.clone(),
-            _ => kind.open(&config, &self.net),
+            _ => kind.open(&config, &self.net(key)),
         };
         let tag_names = options.tags.keys().cloned().collect();
         let account = accounts.of(store.keys(), kind, &config, id);

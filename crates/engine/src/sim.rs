@@ -299,6 +299,7 @@ impl Sim {
             source: source.clone(),
             kinds: vec![Box::leak(Box::new(SimKind(life.clone())))],
             net: quiet_net(clock.clone(), Arc::clone(&entropy)),
+            identity: None,
             clock: clock.clone(),
             entropy,
             settings: Settings { mass_delete_percent: 0, concurrency: 4, ..Settings::default() },

@@ -265,6 +265,7 @@ impl Bench {
                 source: source.clone(),
                 kinds: vec![kind],
                 net: quiet_net(Arc::clone(&clock), entropy.clone()),
+                identity: None,
                 clock: Arc::clone(&clock),
                 entropy: entropy.clone(),
                 settings: settings.clone(),

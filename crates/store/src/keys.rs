@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 use model::{DestinationId, DestinationKey, MountAccessor, SecretPath, Version};
 
 use crate::records::{
-    Association, Destination, Folder, Links, MountTable, NameClaim, Outbox, Record, SecretMeta,
+    Association, Destination, Folder, IdentityKeys, Links, MountTable, NameClaim, Outbox, Record, SecretMeta,
     SecretVersion, StoreHeader, SyncConfig, Token, TokenByAccessor,
 };
 
@@ -252,6 +252,11 @@ impl Keys {
         key(&[])
     }
 
+    /// The keys that sign identity tokens.
+    pub fn identity_keys(&self) -> RecordKey<IdentityKeys> {
+        key(&[])
+    }
+
     /// A keyed digest for the engine's ledger: equal inputs give equal digests in this store and
     /// tell nothing elsewhere. Each part is preceded by its length, so parts cannot run together.
     pub fn digest(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
@@ -333,6 +338,7 @@ mod tests {
                 "340909090909090909090909090909090903212556cc279bd79cf8d1bbc612620d",
             ),
             (keys.sync_config().as_bytes(), "03"),
+            (keys.identity_keys().as_bytes(), "04"),
             (
                 &keys.digest("purpose", &[b"a", b"b"]),
                 "921aaa53413fa51b944f28deba55237b57154de03d95000a756d02214a80fc2b",

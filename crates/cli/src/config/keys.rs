@@ -98,6 +98,13 @@ pub(crate) const KEYS: &[Key] = &[
     key("server", "cluster_name", Takes::Text, "Shown by `sys/health` and `sys/seal-status`."),
     key(
         "server",
+        "api_addr",
+        Takes::Text,
+        "URL under which clients and providers reach this server, such as `https://keyferry.example.com`. Workload \
+         identity federation needs it: it is what identity tokens name as their issuer.",
+    ),
+    key(
+        "server",
         "default_lease_ttl",
         Takes::Text,
         "How long a token lasts when it does not ask for a time.",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::value::{Address, Release, Span, Whole};
+use super::value::{Address, PublicUrl, Release, Span, Whole};
 
 /// A whole configuration file.
 #[derive(Default, Serialize, Deserialize)]
@@ -72,6 +72,7 @@ impl Default for Listener {
 pub(crate) struct Server {
     pub(crate) vault_version: Release,
     pub(crate) cluster_name: String,
+    pub(crate) api_addr: Option<PublicUrl>,
     pub(crate) default_lease_ttl: Span,
     pub(crate) max_lease_ttl: Span,
     pub(crate) max_secret_size: Whole<1024, 16_777_216>,
@@ -82,6 +83,7 @@ impl Default for Server {
         Self {
             vault_version: Release("1.20.0".to_owned()),
             cluster_name: "keyferry".to_owned(),
+            api_addr: None,
             default_lease_ttl: Span::secs(2_764_800),
             max_lease_ttl: Span::secs(2_764_800),
             max_secret_size: Whole(1 << 20),

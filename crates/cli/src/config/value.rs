@@ -46,6 +46,26 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// A URL others reach this server by.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PublicUrl(pub(crate) String);
+
+impl<'de> Deserialize<'de> for PublicUrl {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let plain = text.parse::<hyper::Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.authority().is_some_and(|at| !at.as_str().contains('@'))
+                && uri.query().is_none()
+        });
+        if plain {
+            Ok(Self(text.trim_end_matches('/').to_owned()))
+        } else {
+            Err(de::Error::custom("must be an http or https URL such as \"https://keyferry.example.com\""))
+        }
+    }
+}
+
 /// Where to listen: an IP address and a port. Port 0 lets the system choose.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Address(pub(crate) SocketAddr);

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     Config, Destination, Encoding, Expect, Fault, Held, Net, Present, Put, PutOutcome, Receipt, Remote,
-    Remove, Retry, net::Policy,
+    Remove, Retry, identity::Federation, net::Policy,
 };
 
 /// How long a deleted secret can be recovered.
@@ -42,6 +42,7 @@ pub(super) enum Recovery {
 /// What the configuration says, checked.
 pub(super) struct Plan {
     pub(super) config: Config,
+    pub(super) federation: Option<Federation>,
     pub(super) recovery: Recovery,
     pub(super) kms_key_id: Option<String>,
     /// Region to key; an empty key is AWS's own.
@@ -81,7 +82,7 @@ impl AwsSm {
             .map(|arn| (arn.to_owned(), config.text("external_id").map(ToOwned::to_owned)));
         let load = Load {
             net: Arc::clone(&self.net),
-            settings: Settings { keys, role },
+            settings: Settings { keys, role, federation: self.plan.federation.clone() },
             client: destination.clone(),
             region: region.clone(),
             sts: place::sts(config, environment),

@@ -20,13 +20,16 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     api::Skew,
-    outside::{EnvironmentOf, Failure, FilesOf, Fixed, Outside, SignSts, trusted_origins},
+    outside::{
+        EnvironmentOf, Failure, FilesOf, Fixed, IDENTITY_TOKEN_PATH, Outside, SignSts, trusted_origins,
+    },
     place::Endpoint,
     profile::{self, Profiles},
     sign::{SigningKey, Stamp},
 };
 use crate::{
     Fault, Retry,
+    identity::Federation,
     net::{Client, Environment, Net, Policy},
 };
 
@@ -94,6 +97,8 @@ pub(super) struct Settings {
     pub(super) keys: Option<(SecretBytes, SecretBytes)>,
     /// `role_arn` and `external_id`.
     pub(super) role: Option<(String, Option<String>)>,
+    /// `identity_token_audience` and its like: the role is taken by a token this server signs.
+    pub(super) federation: Option<Federation>,
 }
 
 /// The credentials of one destination, loaded when first needed and renewed in time.
@@ -163,9 +168,14 @@ impl Load {
     async fn run(&self) -> Result<Credentials, Fault> {
         let failure = Failure::default();
         let environment = Arc::clone(self.net.environment());
+        let identity = match &self.settings.federation {
+            Some(federation) => Some(federation.token().await?),
+            None => None,
+        };
+        let federated = identity.is_some();
         let context = Context::new()
             .with_env(EnvironmentOf(Arc::clone(&environment)))
-            .with_file_read(FilesOf(Arc::clone(&environment)))
+            .with_file_read(FilesOf { environment: Arc::clone(&environment), identity })
             .with_http_send(Outside {
                 destination: self.client.clone(),
                 operator: self.net.client(&Policy::of_operator()),
@@ -179,13 +189,11 @@ impl Load {
                 .await
                 .map_err(|_| Fault::internal("credentials_task", "reading the AWS profiles was cut short"))?
         };
-        let base = self.base(&context, environment.as_ref(), &profiles).await;
-        let found = match (base, &self.settings.role) {
-            (Ok(base), None) => Ok(base),
-            (Ok(base), Some((arn, external_id))) => {
-                self.assume(&context, base, arn, external_id.as_deref(), None).await
-            }
-            (Err(failed), _) => Err(failed),
+        let found = if let (true, Some((arn, _))) = (federated, &self.settings.role) {
+            self.by_identity(&context, arn).await
+        } else {
+            let base = self.base(&context, environment.as_ref(), &profiles).await;
+            self.in_role(&context, base).await
         };
         match found {
             Ok(credential) => Credentials::from_reqsign(credential),
@@ -194,6 +202,33 @@ impl Load {
                 Err(failure.take().unwrap_or_else(|| Failed::Source(source).fault()))
             }
             Err(failed) => Err(failed.fault()),
+        }
+    }
+
+    /// Takes the role by a token that this server signed.
+    async fn by_identity(&self, context: &Context, arn: &str) -> Result<Credential, Failed> {
+        let provider = AssumeRoleWithWebIdentityCredentialProvider::with_config(
+            arn.to_owned(),
+            PathBuf::from(IDENTITY_TOKEN_PATH),
+        )
+        .with_region(self.region.clone())
+        .with_regional_sts_endpoint()
+        .with_role_session_name(SESSION.to_owned());
+        one(provider.provide_credential(context).await, "identity token")
+    }
+
+    /// Takes the role, if one is to be taken, on top of other credentials.
+    async fn in_role(
+        &self,
+        context: &Context,
+        base: Result<Credential, Failed>,
+    ) -> Result<Credential, Failed> {
+        match (base, &self.settings.role) {
+            (Ok(base), None) => Ok(base),
+            (Ok(base), Some((arn, external_id))) => {
+                self.assume(context, base, arn, external_id.as_deref(), None).await
+            }
+            (Err(failed), _) => Err(failed),
         }
     }
 

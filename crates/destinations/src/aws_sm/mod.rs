@@ -24,6 +24,7 @@ use model::{Granularity, SecretBytes};
 use crate::{
     Abilities, Case, Config, Destination, ENDPOINT, Field, FieldFault, Kind, Limits, NameRule, Net, Shape,
     TagRule,
+    identity::{Federation, IDENTITY_TOKEN_AUDIENCE, IDENTITY_TOKEN_KEY, IDENTITY_TOKEN_TTL},
 };
 use adapter::{AwsSm, Plan, Recovery};
 
@@ -65,19 +66,9 @@ const FIELDS: &[Field] = &[
             let ok = (2..=1224).contains(&id.len()) && id.bytes().all(word);
             (!ok).then_some("must be 2 to 1224 letters, digits or _+=,.@:/-")
         }),
-    Field::new(
-        "identity_token_audience",
-        Shape::Text,
-        "Workload identity federation. Not supported yet: refused.",
-    )
-    .secret(),
-    Field::new("identity_token_key", Shape::Text, "Workload identity federation. Not supported yet: refused.")
-        .secret(),
-    Field::new(
-        "identity_token_ttl",
-        Shape::Int { min: 0, max: i64::MAX },
-        "Workload identity federation. Not supported yet: refused.",
-    ),
+    IDENTITY_TOKEN_AUDIENCE,
+    IDENTITY_TOKEN_KEY,
+    IDENTITY_TOKEN_TTL,
     Field::new("kms_key_id", Shape::Text, "KMS key to encrypt with, by ARN, id or alias. Without one, AWS's own.")
         .per_secret()
         .checked(|id| (id.len() > 2048).then_some("must be at most 2048 characters")),
@@ -165,19 +156,29 @@ impl Kind for AwsSmKind {
     }
 
     fn open(&self, config: &Config, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
-        Ok(Arc::new(AwsSm::new(plan(config)?, Arc::clone(net))))
+        Ok(Arc::new(AwsSm::new(plan(config, net)?, Arc::clone(net))))
     }
 }
 
 /// Checks what one field alone cannot say.
-fn plan(config: &Config) -> Result<Plan, FieldFault> {
-    for field in ["identity_token_audience", "identity_token_key"] {
-        if config.get(field).is_some() {
-            return Err(FieldFault::new(field, NO_FEDERATION));
+fn plan(config: &Config, net: &Net) -> Result<Plan, FieldFault> {
+    let federation = Federation::of(config, net)?;
+    if federation.is_some() {
+        if config.get("access_key_id").is_some() {
+            return Err(FieldFault::new(
+                "identity_token_audience",
+                "excludes access_key_id: give one or the other",
+            ));
         }
-    }
-    if config.int("identity_token_ttl").is_some_and(|ttl| ttl != 0) {
-        return Err(FieldFault::new("identity_token_ttl", NO_FEDERATION));
+        if config.get("role_arn").is_none() {
+            return Err(FieldFault::new("role_arn", "is required together with identity_token_audience"));
+        }
+        if config.get("external_id").is_some() {
+            return Err(FieldFault::new(
+                "external_id",
+                "has no meaning with identity_token_audience: AWS takes none with an identity token",
+            ));
+        }
     }
     match (config.get("access_key_id"), config.get("secret_access_key")) {
         (Some(_), None) => {
@@ -205,12 +206,10 @@ fn plan(config: &Config) -> Result<Plan, FieldFault> {
     };
     Ok(Plan {
         config: config.clone(),
+        federation,
         recovery,
         kms_key_id: config.text("kms_key_id").map(ToOwned::to_owned),
         replicas,
         always_look: config.text("ownership_check") == Some("always"),
     })
 }
-
-const NO_FEDERATION: &str = "workload identity federation is not supported yet; leave the identity_token_* \
-                             fields out and use access keys, role_arn or the server's own AWS credentials";

@@ -241,8 +241,15 @@ impl Env for EnvironmentOf {
     }
 }
 
-/// The machine's files, for reqsign.
-pub(super) struct FilesOf(pub(super) Arc<dyn Environment>);
+/// Where reqsign finds the token this server signed. No file is read for it, and no path of the machine
+/// is spelled like this.
+pub(super) const IDENTITY_TOKEN_PATH: &str = "\0identity token";
+
+/// The machine's files, for reqsign, and the identity token as one of them.
+pub(super) struct FilesOf {
+    pub(super) environment: Arc<dyn Environment>,
+    pub(super) identity: Option<SecretBytes>,
+}
 
 impl fmt::Debug for FilesOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -252,7 +259,11 @@ impl fmt::Debug for FilesOf {
 
 impl FileRead for FilesOf {
     async fn file_read(&self, path: &str) -> reqsign_core::Result<Vec<u8>> {
-        let (environment, path) = (Arc::clone(&self.0), PathBuf::from(path));
+        if let (IDENTITY_TOKEN_PATH, Some(token)) = (path, &self.identity) {
+            // On its way to the token service.
+            return Ok(token.expose().to_vec());
+        }
+        let (environment, path) = (Arc::clone(&self.environment), PathBuf::from(path));
         let read = tokio::task::spawn_blocking(move || environment.read(&path)).await;
         match read {
             // Keys or an identity token, on their way to reqsign's parser.

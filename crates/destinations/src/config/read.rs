@@ -146,6 +146,7 @@ fn read_field(field: &Field, given: Option<&Value>, mode: Mode) -> Result<Given,
         Shape::Url => read.checked_text(value)?.map(|text| read.url(text)).transpose()?,
         Shape::OneOf(words) => read.checked_text(value)?.map(|text| read.word(text, words)).transpose()?,
         Shape::Int { min, max } => read.int(value, None, min, max)?.map(FieldValue::Int),
+        Shape::Seconds { min, max } => read.seconds(value, min, max)?.map(FieldValue::Int),
         Shape::Bool => read.switch(value)?.then_some(FieldValue::Bool(true)),
         Shape::List => some_unless_empty(read.list(value)?).map(FieldValue::List),
         Shape::IntList { min, max } => {
@@ -237,6 +238,24 @@ impl Reader<'_> {
         match number {
             Some(number) if (min..=max).contains(&number) => Ok(Some(number)),
             _ => Err(self.fault(at, format!("must be a whole number in the range {min} to {max}"))),
+        }
+    }
+
+    /// `None` for an empty text.
+    fn seconds(&self, value: &Value, min: i64, max: i64) -> Result<Option<i64>, FieldFault> {
+        const NANOS: i64 = 1_000_000_000;
+        let given = match value {
+            Value::String(text) if text.trim().is_empty() => return Ok(None),
+            Value::String(text) => model::parse_duration(text).ok(),
+            Value::Number(number) => number.as_i64().and_then(|seconds| seconds.checked_mul(NANOS)),
+            _ => None,
+        };
+        match given.filter(|nanos| nanos % NANOS == 0).map(|nanos| nanos / NANOS) {
+            Some(seconds) if (min..=max).contains(&seconds) => Ok(Some(seconds)),
+            _ => Err(self.fault(
+                None,
+                format!("must be {min} to {max} whole seconds, as a number or as text such as \"1h\""),
+            )),
         }
     }
 

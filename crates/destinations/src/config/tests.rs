@@ -14,6 +14,7 @@ const FIELDS: &[Field] = &[
     Field::new("region", Shape::Text, "").required().immutable(),
     Field::new("home", Shape::Url, ""),
     Field::new("days", Shape::Int { min: 0, max: 30 }, ""),
+    Field::new("wait", Shape::Seconds { min: 1, max: 90 }, ""),
     Field::new("shout", Shape::Bool, ""),
     Field::new("mode", Shape::OneOf(&["one", "two"]), ""),
     Field::new("replicas", Shape::Map, "").per_secret(),
@@ -89,6 +90,10 @@ fn every_shape_is_read_weakly_and_shown_in_its_own_type() {
         (json!({"days": "7"}), json!({"days": 7})),
         (json!({"days": 0}), json!({"days": 0})),
         (json!({"days": ""}), json!({})),
+        (json!({"wait": "1m30s"}), json!({"wait": 90})),
+        (json!({"wait": "60"}), json!({"wait": 60})),
+        (json!({"wait": 60}), json!({"wait": 60})),
+        (json!({"wait": " "}), json!({})),
         (json!({"shout": "true"}), json!({"shout": true})),
         (json!({"shout": 1}), json!({"shout": true})),
         (json!({"shout": false}), json!({})),
@@ -118,6 +123,8 @@ fn every_shape_is_read_weakly_and_shown_in_its_own_type() {
     }
 }
 
+const SECONDS: &str = "must be 1 to 90 whole seconds, as a number or as text such as \"1h\"";
+
 #[test]
 fn what_cannot_be_accepted_is_named_with_the_rule_and_without_the_value() {
     for (given, field, problem) in [
@@ -130,6 +137,10 @@ fn what_cannot_be_accepted_is_named_with_the_rule_and_without_the_value() {
         (json!({"days": 31}), "days", "must be a whole number in the range 0 to 30"),
         (json!({"days": 1.5}), "days", "must be a whole number in the range 0 to 30"),
         (json!({"days": true}), "days", "must be a whole number in the range 0 to 30"),
+        (json!({"wait": "hunter2"}), "wait", SECONDS),
+        (json!({"wait": "1500ms"}), "wait", SECONDS),
+        (json!({"wait": 0}), "wait", SECONDS),
+        (json!({"wait": i64::MAX}), "wait", SECONDS),
         (json!({"shout": "hunter2"}), "shout", "must be true or false"),
         (json!({"shout": 2}), "shout", "must be true or false"),
         (json!({"mode": "hunter2"}), "mode", "must be one of: one, two"),

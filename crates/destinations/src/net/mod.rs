@@ -29,6 +29,7 @@ pub use connect::Resolve;
 pub use environment::{Environment, Snapshot};
 pub use policy::Policy;
 
+use crate::Identity;
 use connect::{Connector, SystemResolver};
 
 /// What `cli` decides about the way out.
@@ -80,6 +81,12 @@ pub enum NetError {
 
 /// The way out: time limits, trust roots, the address guard and the environment, built once by `cli`.
 pub struct Net {
+    shared: Arc<Shared>,
+    /// By whose name an adapter may speak.
+    identity: Option<Identity>,
+}
+
+struct Shared {
     settings: NetSettings,
     tls: Arc<rustls::ClientConfig>,
     resolver: Arc<dyn Resolve>,
@@ -101,42 +108,55 @@ impl Net {
         let tls = Arc::new(tls_config(&settings)?);
         let resolver = settings.resolver.clone().unwrap_or_else(|| Arc::new(SystemResolver));
         let clients = Mutex::new(HashMap::new());
-        Ok(Arc::new(Self { settings, tls, resolver, environment, clock, entropy, clients }))
+        let shared = Shared { settings, tls, resolver, environment, clock, entropy, clients };
+        Ok(Arc::new(Self { shared: Arc::new(shared), identity: None }))
+    }
+
+    /// The same way out, for a destination that has an identity to show.
+    #[must_use]
+    pub fn with_identity(&self, identity: Identity) -> Arc<Self> {
+        Arc::new(Self { shared: Arc::clone(&self.shared), identity: Some(identity) })
+    }
+
+    /// By whose name the destination may speak; `None` where the server issues no identity tokens.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// The client of a policy. Policies that are equal share one, and its connections.
     pub fn client(&self, policy: &Policy) -> Client {
+        let shared = &self.shared;
         let policy =
-            if self.settings.allow_private_networks { policy.clone().lift() } else { policy.clone() };
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            if shared.settings.allow_private_networks { policy.clone().lift() } else { policy.clone() };
+        let mut clients = shared.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inner) = clients.get(&policy).and_then(Weak::upgrade) {
             return Client::from_inner(inner);
         }
         clients.retain(|_, inner| inner.strong_count() > 0);
         let connector = Connector::new(
             policy.clone(),
-            Arc::clone(&self.resolver),
-            Arc::clone(&self.tls),
-            self.settings.connect_timeout,
+            Arc::clone(&shared.resolver),
+            Arc::clone(&shared.tls),
+            shared.settings.connect_timeout,
         );
-        let client = Client::new(connector, self.settings.call_timeout, self.settings.max_answer);
+        let client = Client::new(connector, shared.settings.call_timeout, shared.settings.max_answer);
         clients.insert(policy, Arc::downgrade(client.inner()));
         client
     }
 
     /// Variables and files, for credential chains.
     pub fn environment(&self) -> &Arc<dyn Environment> {
-        &self.environment
+        &self.shared.environment
     }
 
     /// The clock requests are dated by.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
+        &self.shared.clock
     }
 
     /// Random bytes.
     pub fn entropy(&self) -> &Arc<dyn Entropy> {
-        &self.entropy
+        &self.shared.entropy
     }
 }
 

@@ -1,7 +1,8 @@
-use std::{fs, io, net::IpAddr};
+use std::{fs, io, net::IpAddr, time::Duration};
 
-use destinations::net::Resolve;
+use destinations::{Identity, IdentityTokens, net::Resolve};
 use futures_util::future::BoxFuture;
+use model::SecretBytes;
 use tempfile::TempDir;
 
 use super::*;
@@ -117,6 +118,44 @@ async fn an_identity_token_gives_a_role() {
     let refused = put(&bench.open_in(bare(&bench), env), "b", "v", 1, Expect::Absent).await;
     assert_eq!(code(refused), "identity_token_rejected");
     assert_eq!(bench.fake.calls("imds"), 0);
+}
+
+/// Signs nothing, but says what it was asked for.
+struct Signer;
+
+#[async_trait::async_trait]
+impl IdentityTokens for Signer {
+    async fn issue(&self, audience: &str, subject: &str, ttl: Duration) -> Result<SecretBytes, Fault> {
+        assert_eq!((audience, ttl.as_secs()), ("sts.amazonaws.com", 900));
+        assert_eq!(subject, "secrets-sync:root:aws-sm:prod");
+        Ok(SecretBytes::from("good-token"))
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_the_servers_own_gives_a_role() {
+    let bench = Bench::new().await;
+    let env = environment(&[("AWS_ENDPOINT_URL_STS", &bench.fake.url())]);
+    let net = bench.net(NetSettings { allow_private_networks: true, ..NetSettings::default() }, env);
+    let signing = net.with_identity(Identity::new(Arc::new(Signer), "aws-sm", "prod"));
+    let with = |more: Value, net: &Arc<Net>| {
+        let mut settings = bare(&bench);
+        settings["identity_token_audience"] = "sts.amazonaws.com".into();
+        settings["identity_token_ttl"] = "15m".into();
+        settings["role_arn"] = ROLE.into();
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        try_open(settings, net)
+    };
+    works(&with(json!({}), &signing).unwrap()).await;
+    assert_eq!(bench.fake.calls("AssumeRoleWithWebIdentity"), 1);
+
+    let refused = |more: Value, net: &Arc<Net>| with(more, net).err().unwrap().field;
+    assert_eq!(refused(json!({}), &net), "identity_token_audience", "nobody signs");
+    assert_eq!(refused(json!({"role_arn": null}), &signing), "role_arn");
+    assert_eq!(refused(json!({"external_id": "an-id"}), &signing), "external_id");
+    assert_eq!(refused(json!({"identity_token_audience": null}), &signing), "identity_token_ttl");
+    let keys = json!({"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "key"});
+    assert_eq!(refused(keys, &signing), "identity_token_audience");
 }
 
 struct Nowhere;

@@ -54,6 +54,9 @@ fn below<'a>(path: &'a str, above: &str) -> Option<&'a str> {
 /// Answers what needs no token, if `request` is that.
 pub(super) async fn handle_open(app: &App, request: &Request) -> Option<Result<Reply, AppError>> {
     let sync = app.sync.as_ref()?;
+    if let Some(document) = below(&request.path, engine::IDENTITY_PATH) {
+        return Some(sync.identity_document(request, document).await);
+    }
     let asks =
         request.operation == Operation::Read && below(&request.path, "sys/activation-flags") == Some("");
     if asks { Some(sync.activation_flags().await) } else { None }
@@ -152,6 +155,26 @@ impl SyncApi {
         let on = self.activated().await?;
         let (active, inactive) = if on { (vec![FEATURE], vec![]) } else { (vec![], vec![FEATURE]) };
         Ok(Reply::serialized(SYSTEM, &json!({ "activated": active, "unactivated": inactive })))
+    }
+
+    /// The documents by which a provider checks identity tokens (vault-sync-api.md 4.7): public, and bare,
+    /// as OpenID Connect wants them.
+    async fn identity_document(&self, request: &Request, document: &str) -> Result<Reply, AppError> {
+        let issuer = self.engine.identity().ok_or_else(|| {
+            AppError::NotFound(Some(
+                "this server issues no identity tokens: server.api_addr is not set in its configuration"
+                    .into(),
+            ))
+        })?;
+        let json = match (request.operation, document) {
+            (Operation::Read, ".well-known/openid-configuration") => issuer.discovery(),
+            (Operation::Read, ".well-known/keys") => issuer.jwks().await?,
+            (_, ".well-known/openid-configuration" | ".well-known/keys") => {
+                return Err(AppError::UnsupportedOperation);
+            }
+            _ => return Err(AppError::unsupported_path()),
+        };
+        Ok(Reply::bare(200, super::json::text(&json)))
     }
 
     /// `POST sys/activation-flags/secrets-sync/activate`. Twice is once.

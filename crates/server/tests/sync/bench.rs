@@ -11,7 +11,7 @@ use destinations::{
     in_mem::{InMem, Space},
     net::Snapshot,
 };
-use engine::{Engine, KvSource, Parts};
+use engine::{Engine, IdentityIssuer, KvSource, Parts};
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use model::{Clock, Entropy, SeededEntropy, Timestamp};
@@ -92,6 +92,12 @@ impl Bench {
             source: Arc::new(KvSource::new(store.clone(), Arc::clone(&clock))),
             kinds: vec![kind("aws-sm"), kind("file"), in_mem],
             net,
+            identity: Some(Arc::new(IdentityIssuer::new(
+                store.clone(),
+                Arc::clone(&clock),
+                Arc::clone(&entropy),
+                "https://keyferry.example",
+            ))),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             settings: engine::Settings::default(),

@@ -425,6 +425,39 @@ async fn activation_may_be_required() {
     bench.post(DESTINATION, json!({})).await.ok();
 }
 
+/// What a provider fetches to check identity tokens: public, and without the envelope.
+#[tokio::test]
+async fn the_documents_of_the_identity_issuer_are_public() {
+    let bench = Bench::new().await;
+    let base = "identity/oidc/secrets-sync/.well-known";
+    let discovery = bench.get_without_token(&format!("{base}/openid-configuration")).await;
+    let issuer = "https://keyferry.example/v1/identity/oidc/secrets-sync";
+    assert_eq!(discovery.status, 200);
+    assert_eq!(discovery.body["issuer"], issuer);
+    assert_eq!(discovery.body["jwks_uri"], format!("{issuer}/.well-known/keys"));
+    let keys = bench.get_without_token(&format!("{base}/keys")).await;
+    let [key] = keys.body["keys"].as_array().unwrap().as_slice() else { panic!("{keys:?}") };
+    assert_eq!((key["kty"].as_str(), key["alg"].as_str()), (Some("RSA"), Some("RS256")));
+    assert!(key["kid"].is_string() && key["n"].is_string() && key["e"] == "AQAB");
+    assert!(key.get("d").is_none(), "the private half stays here");
+    assert_eq!(bench.get_without_token(&format!("{base}/keys")).await, keys, "one key for all");
+    assert_eq!(bench.raw("PUT", &format!("{base}/keys"), "").await.status, 405);
+    assert_eq!(bench.get_without_token("identity/oidc/secrets-sync/other").await.status, 404);
+
+    // A destination that goes by its identity needs no stored key, and says what it lacks.
+    let path = "sys/sync/destinations/aws-sm/federated";
+    let mut body = json!({"region": "eu-west-1", "identity_token_audience": "sts.amazonaws.com"});
+    assert!(bench.post(path, body.clone()).await.text().starts_with("role_arn: "));
+    body["role_arn"] = json!("arn:aws:iam::123456789012:role/sync");
+    body["identity_token_key"] = json!("another");
+    assert!(bench.post(path, body.clone()).await.text().starts_with("identity_token_key: "));
+    body["identity_token_key"] = json!("default");
+    body["identity_token_ttl"] = json!("30m");
+    let shown = bench.post(path, body).await.data()["connection_details"].clone();
+    assert_eq!(shown["identity_token_audience"], "*****");
+    assert_eq!(shown["identity_token_ttl"], 1800, "a number, as Terraform wants it");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_disabled_mount_leaves_the_remote_and_its_association_can_go() {
     let bench = synced().await;

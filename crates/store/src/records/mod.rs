@@ -1,11 +1,13 @@
 //! What is stored: one file per kind of record, each with a tag and a format version that never
 //! change their meaning once released.
 
+mod identity;
 mod kv;
 mod sync;
 mod system;
 mod tokens;
 
+pub use identity::{IdentityKey, IdentityKeys};
 pub use kv::{Folder, SecretMeta, SecretVersion, VersionMeta};
 pub use sync::{
     Association, Cause, Destination, Failure, LedgerEntry, Links, NameClaim, Outbox, Outcome, Purge, Receipt,

@@ -19,6 +19,7 @@ fn tags_are_pinned_and_unique() {
         (StoreHeader::TAG, 0x01),
         (MountTable::TAG, 0x02),
         (SyncConfig::TAG, 0x03),
+        (IdentityKeys::TAG, 0x04),
         (SecretMeta::TAG, 0x10),
         (Folder::TAG, 0x11),
         (SecretVersion::TAG, 0x12),
