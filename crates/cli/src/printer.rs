@@ -13,3 +13,9 @@ pub(crate) fn data(text: impl Display) {
 pub(crate) fn talk(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
+
+/// What a program wrote to its stderr, handed on.
+pub(crate) fn raw_talk(bytes: &model::SecretBytes) {
+    // Opened to be handed on to where it was going.
+    let _ = std::io::stderr().lock().write_all(bytes.expose());
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{profile, secret, sync};
+use super::{config, exec, folder, init, profile, secret, shell, sync};
 
 /// Keeper Secrets Manager: read, change and deliver what is shared with an application
 #[derive(Parser)]
@@ -72,6 +72,19 @@ pub(crate) enum Command {
     Secret(secret::Command),
     /// Write values of the vault into a cloud's secret store
     Sync(sync::SyncArgs),
+    /// List and change folders
+    #[command(subcommand)]
+    Folder(folder::Command),
+    /// Run a program with values of the vault in its environment
+    Exec(exec::ExecArgs),
+    /// Turn a one-time token into a configuration for something else
+    #[command(subcommand)]
+    Init(init::Command),
+    /// Settings for all profiles
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print a completion script for a shell
+    Shell(shell::ShellArgs),
     /// Print versions and the configuration file in use
     Version,
 }

@@ -67,6 +67,11 @@ impl Ksm {
         self.variable(name).is_some_and(is_yes)
     }
 
+    /// The process's environment, as it was at the start.
+    pub(crate) const fn environment(&self) -> &Snapshot {
+        &self.environment
+    }
+
     /// The real clock and dice.
     pub(crate) const fn world(&self) -> &World {
         &self.world

@@ -9,11 +9,17 @@
 //! over in a few milliseconds.
 
 mod args;
+mod config;
 mod context;
+mod deleted;
+mod exec;
 mod failure;
+mod folder;
+mod init;
 mod output;
 mod profile;
 mod secret;
+mod shell;
 mod spelling;
 mod store;
 mod sync;
@@ -66,6 +72,11 @@ fn run(ksm: &Ksm, command: Command) -> Done {
         Command::Profile(command) => profile::run(ksm, command),
         Command::Secret(command) => secret::run(ksm, command),
         Command::Sync(args) => sync::run(ksm, args),
+        Command::Folder(command) => folder::run(ksm, command),
+        Command::Exec(args) => exec::run(ksm, &args),
+        Command::Init(command) => init::run(ksm, command),
+        Command::Config(command) => config::run(ksm, command),
+        Command::Shell(args) => shell::run(ksm, &args),
         Command::Version => version::run(ksm),
     }
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{ArgAction, Args};
 use keeper::{
-    Client,
+    Client, Options,
     config::{Config, Host, OneTimeToken, Profile, StoredConfig},
 };
 use model::SecretBytes;
@@ -66,7 +66,7 @@ pub(super) fn init(ksm: &Ksm, args: InitArgs) -> Done {
 }
 
 /// Reads a token. `host` is for one that names none; without either it is the region US.
-fn token_of(ksm: &Ksm, token: &SecretBytes, host: Option<&str>) -> Result<OneTimeToken, Failure> {
+pub(crate) fn token_of(ksm: &Ksm, token: &SecretBytes, host: Option<&str>) -> Result<OneTimeToken, Failure> {
     let host = host.map(|host| Host::parse(host).map_err(Failure::wrong)).transpose()?;
     let from_environment = ksm.host()?;
     let host = from_environment.clone().or(host).unwrap_or_default();
@@ -84,7 +84,11 @@ fn token_of(ksm: &Ksm, token: &SecretBytes, host: Option<&str>) -> Result<OneTim
 
 /// Uses a token up.
 pub(super) fn bind(ksm: &Ksm, token: &OneTimeToken) -> Result<Config, Failure> {
-    let options = ksm.options(token.host())?;
+    bind_with(ksm, token, ksm.options(token.host())?)
+}
+
+/// The same, connecting in a certain way.
+pub(crate) fn bind_with(ksm: &Ksm, token: &OneTimeToken, options: Options) -> Result<Config, Failure> {
     ksm.call(Client::bind(token, options, ksm.around()))
         .map_err(|failure| Failure::failed(format!("the one-time token could not be bound: {failure}")))
 }

@@ -19,6 +19,7 @@ use super::{
     table::{Color, Column},
 };
 use crate::{failure::Failure, printer};
+pub(super) use bind::{bind_with, token_of};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -174,7 +175,7 @@ fn name_for_new(ksm: &Ksm, named: Option<String>) -> Result<String, Failure> {
 
 /// Text from the command line, or from stdin for `-`: what stands on a command line can be seen by
 /// everybody on the machine.
-fn argument(given: String) -> Result<SecretBytes, Failure> {
+pub(super) fn argument(given: String) -> Result<SecretBytes, Failure> {
     if given != "-" {
         return Ok(SecretBytes::from(given));
     }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use keeper::{Found, Scope, password::PasswordRule, totp};
+use keeper::{Scope, password::PasswordRule, totp};
 
-use super::absent;
+use super::record_of;
 use crate::{
     failure::Failure,
     ksm::{Done, Ksm},
@@ -40,9 +40,7 @@ pub(crate) struct PasswordArgs {
 pub(super) fn totp(ksm: &Ksm, args: &TotpArgs) -> Done {
     let client = ksm.client()?;
     let vault = ksm.call(client.fetch(Scope::Only(vec![args.uid.clone()])))?;
-    let Found::Record(record) = vault.find(&args.uid) else {
-        return Err(Failure::failed(absent(&args.uid, &vault).unwrap_or_default()));
-    };
+    let record = record_of(&args.uid, &vault)?;
     let code = totp::code_of(record, ksm.world().clock.now()).map_err(Failure::failed)?;
     ksm.output().secret(&code.code)?;
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use keeper::{Record, Scope, Vault, json::Json, show};
 
-use super::absent;
+use super::record_of;
 use crate::{
     failure::Failure,
     ksm::{
@@ -69,6 +69,10 @@ fn print(ksm: &Ksm, args: &ListArgs, records: &[&Record]) -> Result<(), Failure>
 
 /// A failure that names every record that was asked for and is not there.
 pub(super) fn all_there(uids: &[String], vault: &Vault) -> Done {
-    let absent: Vec<String> = uids.iter().filter_map(|uid| absent(uid, vault)).collect();
+    let absent: Vec<String> = uids
+        .iter()
+        .filter_map(|uid| record_of(uid, vault).err())
+        .map(|failure| failure.to_string())
+        .collect();
     if absent.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Failure::failed(absent.join("; "))) }
 }
