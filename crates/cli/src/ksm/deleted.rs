@@ -10,21 +10,12 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// What was to be deleted.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    /// Records
-    Record,
-    /// Folders
-    Folder,
-}
-
 /// Prints a row for each, and fails when one is still there.
-pub(super) fn tell(ksm: &Ksm, kind: Kind, asked: &[String], gone: &[Deleted], json: bool) -> Done {
+pub(super) fn tell(ksm: &Ksm, asked: &[String], gone: &[Deleted], json: bool) -> Done {
     let told = gone
         .iter()
         .filter(|one| asked.contains(&one.uid))
-        .map(|one| (one.uid.as_str(), one.code.as_str(), if one.ok { "" } else { reason(kind, &one.code) }));
+        .map(|one| (one.uid.as_str(), one.code.as_str(), if one.ok { "" } else { reason(&one.code) }));
     let untold = asked
         .iter()
         .filter(|uid| !gone.iter().any(|one| one.uid == **uid))
@@ -58,11 +49,11 @@ pub(super) fn tell(ksm: &Ksm, kind: Kind, asked: &[String], gone: &[Deleted], js
 }
 
 /// Keeper's word for why, in ours: its own message is not repeated.
-fn reason(kind: Kind, code: &str) -> &'static str {
-    match (code, kind) {
-        ("access_denied", _) => "The application may not edit it",
-        ("doesnt_exist", _) => "Not found",
-        (_, Kind::Folder) => "Not deleted: a folder that is not empty needs --force",
-        (_, Kind::Record) => "Not deleted",
+fn reason(code: &str) -> &'static str {
+    match code {
+        "access_denied" => "The application may not edit it",
+        "doesnt_exist" => "Not found",
+        "folder_not_empty" => "It is not empty: --force deletes it with what is in it",
+        _ => "Not deleted",
     }
 }

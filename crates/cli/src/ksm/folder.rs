@@ -6,8 +6,7 @@ use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use keeper::{Folder, Folders, Record, Scope, json::Json};
 
 use super::{
-    Done, Ksm,
-    deleted::{self, Kind},
+    Done, Ksm, deleted,
     table::{Color, Column},
 };
 use crate::{failure::Failure, printer};
@@ -176,5 +175,5 @@ fn update(ksm: &Ksm, args: &UpdateArgs) -> Done {
 fn delete(ksm: &Ksm, args: &DeleteArgs) -> Done {
     let client = ksm.client()?;
     let gone = ksm.call(client.delete_folders(&args.folder_uid, args.force))?;
-    deleted::tell(ksm, Kind::Folder, &args.folder_uid, &gone, args.json)
+    deleted::tell(ksm, &args.folder_uid, &gone, args.json)
 }

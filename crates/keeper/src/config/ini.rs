@@ -233,7 +233,10 @@ impl KeeperIni {
     pub fn set_profile(&mut self, name: &str, config: &Config) -> Result<(), ConfigError> {
         Self::check_name(name)?;
         self.ensure_common();
-        for (key, value) in config.entries() {
+        let mut entries = config.entries();
+        // The official CLI's order, which is another one than in JSON.
+        entries.sort_by_key(|(key, _)| key.starts_with("serverPublicKey"));
+        for (key, value) in entries {
             self.set(name, &key.to_lowercase(), value.as_ref().map(|v| v.as_str()));
         }
         self.remove(name, "clientkey");

@@ -283,6 +283,22 @@ impl PretendKeeper {
         }
     }
 
+    /// The UIDs of all records, in the order they were made.
+    pub fn record_uids(&self) -> Vec<String> {
+        let state = self.shared.state();
+        let mut made: Vec<_> = state.records.iter().map(|(uid, record)| (record.made, uid.clone())).collect();
+        made.sort();
+        made.into_iter().map(|(_, uid)| uid).collect()
+    }
+
+    /// The UIDs of all folders, in the order they were made.
+    pub fn folder_uids(&self) -> Vec<String> {
+        let state = self.shared.state();
+        let mut made: Vec<_> = state.folders.iter().map(|(uid, folder)| (folder.made, uid.clone())).collect();
+        made.sort();
+        made.into_iter().map(|(_, uid)| uid).collect()
+    }
+
     /// A record's content, as its owner sees it.
     pub fn record(&self, uid: &str) -> Option<Json> {
         let state = self.shared.state();

@@ -77,7 +77,10 @@ pub(super) fn export(ksm: &Ksm, args: &ExportArgs) -> Done {
         Format::Ini => {
             let mut ini = KeeperIni::default();
             ini.set_profile(DEFAULT_PROFILE, &config)?;
-            SecretBytes::from(ini.text().as_str())
+            let mut text = ini.text();
+            // The official CLI ends every section with an empty line.
+            text.push('\n');
+            SecretBytes::from(text.as_str())
         }
     };
     // Opened to be encoded, and printed because that is what was asked for.

@@ -132,7 +132,7 @@ fn save(path: &Path, content: &SecretBytes, make_folders: bool) -> Result<(), Fa
         fs::create_dir_all(parent).map_err(fault)?;
     }
     // Opened to be written where the user asked for it.
-    output::create(&path).and_then(|mut file| file.write_all(content.expose())).map_err(fault)
+    output::create(path).and_then(|mut file| file.write_all(content.expose())).map_err(fault)
 }
 
 /// The media type by the name's ending, for those that secrets come in.

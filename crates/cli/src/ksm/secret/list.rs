@@ -47,6 +47,9 @@ pub(super) fn run(ksm: &Ksm, args: &ListArgs) -> Done {
         }),
     };
     let records: Vec<&Record> = vault.records().iter().filter(|record| is_in(record)).collect();
+    if vault.records().is_empty() && !args.uid.is_empty() {
+        return all_there(&args.uid, &vault);
+    }
     print(ksm, args, &records)?;
     all_there(&args.uid, &vault)
 }

@@ -8,10 +8,7 @@ use keeper::{Scope, Transaction, json::Json};
 use super::record_of;
 use crate::{
     failure::Failure,
-    ksm::{
-        Done, Ksm,
-        deleted::{self, Kind},
-    },
+    ksm::{Done, Ksm, deleted},
 };
 
 #[derive(Args)]
@@ -147,7 +144,7 @@ fn no_field(list: &str, given: &str) -> Failure {
 pub(super) fn delete(ksm: &Ksm, args: &DeleteArgs) -> Done {
     let client = ksm.client()?;
     let gone = ksm.call(client.delete(&args.uid))?;
-    deleted::tell(ksm, Kind::Record, &args.uid, &gone, args.json)
+    deleted::tell(ksm, &args.uid, &gone, args.json)
 }
 
 #[cfg(test)]
