@@ -156,6 +156,18 @@ pub struct Put<'a> {
     /// Tags or per-secret fields differ from what was last written: tags in `tags` are set, tags
     /// named here are removed, other per-secret settings are brought in line.
     pub settings_changed: Option<&'a [String]>,
+    /// What is remembered of our last write to the entry.
+    pub last: Last<'a>,
+}
+
+/// What is remembered of the last write to an entry: for services whose writes are not idempotent, and
+/// that keep the version before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Last<'a> {
+    /// [`Receipt::revision`] of the last write that is known to have succeeded.
+    pub revision: Option<&'a str>,
+    /// Another write may have been sent since whose answer was lost, or which was never recorded.
+    pub unsure: bool,
 }
 
 /// What a write came to.

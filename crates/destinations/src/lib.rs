@@ -22,7 +22,8 @@ pub mod net;
 
 pub use config::{COMMON_FIELDS, Config, CorruptConfig, ENDPOINT, FieldValue, MASK, Mode, fields_of};
 pub use destination::{
-    Destination, Encoding, Expect, Held, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId,
+    Destination, Encoding, Expect, Held, Last, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove,
+    WriteId,
 };
 pub use fault::{Fault, Retry};
 pub use identity::{Identity, IdentityTokens};

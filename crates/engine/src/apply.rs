@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use destinations::{
-    Abilities, Destination, Expect, Fault, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId,
+    Abilities, Destination, Expect, Fault, Last, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove,
+    WriteId,
 };
 use model::{Timestamp, Version};
 use store::records::{self, LedgerEntry};
@@ -175,6 +176,10 @@ impl Writing {
             expect: self.expect(site),
             value_changed: self.step.value_changed || !matches!(self.how, How::Fresh | How::Ours),
             settings_changed: self.step.tags_gone.as_deref(),
+            last: Last {
+                revision: self.step.entry.receipt.revision.as_deref(),
+                unsure: self.step.entry.unsure,
+            },
         }
     }
 
@@ -277,8 +282,16 @@ fn seen(site: &Site<'_>, mut writing: Writing, remote: Result<Remote, Fault>) ->
             Ok(how) => {
                 writing.how = how;
                 let there = present.mark.as_ref().and_then(|mark| mark.write);
-                let as_last_written =
-                    there.is_some() && there.map(|write| write.0) == writing.step.entry.write;
+                let last = &writing.step.entry;
+                // Where the service cannot tell which write an entry holds, its revision does.
+                let as_last_written = match there {
+                    Some(write) => Some(write.0) == last.write,
+                    None => {
+                        present.revision.is_some()
+                            && present.revision == last.receipt.revision
+                            && !last.unsure
+                    }
+                };
                 let as_wanted = there.is_some() && there == writing.mark.write;
                 let receipt = Receipt { handle: present.handle.clone(), revision: present.revision };
                 if how == How::Ours && !present.recoverable && writing.step.tags_gone.is_none() {
@@ -286,7 +299,7 @@ fn seen(site: &Site<'_>, mut writing: Writing, remote: Result<Remote, Fault>) ->
                         return Err(Box::new(writing.settled(site, receipt)));
                     }
                     if as_last_written && !writing.step.value_changed {
-                        writing.mark.write = there;
+                        writing.mark.write = writing.step.entry.write.map(WriteId);
                         return Err(Box::new(writing.settled(site, receipt)));
                     }
                 }
@@ -418,6 +431,77 @@ async fn remove_all(site: &Site<'_>, removals: Vec<(usize, Owner, LedgerEntry)>,
                     Done { group: *group, entry: Some(entry.clone()), gone: None, fault: Some(fault) }
                 }
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use destinations::{Encoding, kinds};
+    use model::{AssociationId, Granularity, RemoteName, StoreId};
+
+    use super::*;
+    use crate::{plan::unwritten, spread::Desired};
+
+    /// What a look makes of an entry of revision 7 that was last written as revision 7 by write 3, at a
+    /// service that does not hold which write it was.
+    fn looked(revision: Option<&str>, unsure: bool) -> Result<Writing, Box<Done>> {
+        let kind = kinds().iter().find(|kind| kind.slug() == "in-mem").unwrap();
+        let clock = Arc::new(model::ManualClock::new(Timestamp::from_secs(9)));
+        let net = crate::testing::quiet_net(clock, Arc::new(model::SeededEntropy::new(1)));
+        let destination = kind.open(&destinations::Config::default(), &net).unwrap();
+        let mark = Mark {
+            store: StoreId::from_bytes([1; 16]),
+            epoch: 1,
+            association: AssociationId::from_bytes([2; 16]),
+            version: 1,
+            write: Some(WriteId([4; 32])),
+        };
+        let site = Site {
+            destination: &destination,
+            abilities: kind.abilities(),
+            tags: &BTreeMap::new(),
+            tag_names: &[],
+            settings: [0; 32],
+            overwrite: false,
+            gate: None,
+            now: Timestamp::from_secs(9),
+        };
+        let desired = Desired {
+            sub_key: None,
+            name: RemoteName::from_kind("n"),
+            value: "v".into(),
+            encoding: Encoding::Text,
+        };
+        let mut entry = unwritten(&desired, Granularity::SecretPath, site.now);
+        entry.fingerprint = Some([8; 32]);
+        entry.write = Some([3; 32]);
+        entry.receipt.revision = Some("7".to_owned());
+        entry.unsure = unsure;
+        let step = PutStep {
+            desired,
+            fingerprint: [8; 32],
+            entry,
+            look: true,
+            value_changed: unsure,
+            tags_gone: None,
+        };
+        let there = Present {
+            mark: Some(Mark { write: None, ..mark.clone() }),
+            revision: revision.map(ToOwned::to_owned),
+            ..Present::default()
+        };
+        let writing = Writing { group: 0, mark, version: Version(1), step: Box::new(step), how: How::Fresh };
+        seen(&site, writing, Ok(Remote::Present(there)))
+    }
+
+    #[test]
+    fn a_revision_proves_a_write_where_the_service_keeps_no_mark_of_it() {
+        let settled = looked(Some("7"), false).err().unwrap();
+        assert_eq!(settled.entry.unwrap().write, Some([3; 32]));
+        for (revision, unsure) in [(Some("8"), false), (None, false), (Some("7"), true)] {
+            let writing = looked(revision, unsure).ok().unwrap();
+            assert!(writing.step.value_changed, "{revision:?} {unsure}");
         }
     }
 }

@@ -8,7 +8,7 @@ use model::{AssociationId, Blame, ManualClock, SeededEntropy, StoreId, Timestamp
 use tempfile::TempDir;
 
 use super::*;
-use crate::{FieldValue, NetSettings, Present, WriteId, net::Snapshot};
+use crate::{FieldValue, Last, NetSettings, Present, WriteId, net::Snapshot};
 
 struct Bench {
     dir: TempDir,
@@ -95,6 +95,7 @@ async fn put(
         expect,
         value_changed: true,
         settings_changed: None,
+        last: Last::default(),
     })
     .await
 }
@@ -266,6 +267,7 @@ async fn a_batch_answers_each_entry() {
             expect: Expect::Absent,
             value_changed: true,
             settings_changed: None,
+            last: Last::default(),
         })
         .collect();
     let outcomes = bench.file.put_many(&puts).await;

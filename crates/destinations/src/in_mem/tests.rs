@@ -1,7 +1,7 @@
 use model::{AssociationId, StoreId};
 
 use super::*;
-use crate::WriteId;
+use crate::{Last, WriteId};
 
 fn mark(write: u8) -> Mark {
     Mark {
@@ -26,6 +26,7 @@ async fn put(space: &Space, value: &str, write: u8) -> Result<PutOutcome, Fault>
             expect: Expect::Absent,
             value_changed: true,
             settings_changed: None,
+            last: Last::default(),
         })
         .await
 }

@@ -9,8 +9,8 @@ mod service;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use destinations::{
-    Config, Destination, Encoding, Expect, Fault, FieldFault, Held, Kind, Mark, Mode, Net, NetSettings, Put,
-    PutOutcome, Receipt, Remove, WriteId, fakes::FakeAws, kinds, net::Snapshot,
+    Config, Destination, Encoding, Expect, Fault, FieldFault, Held, Kind, Last, Mark, Mode, Net, NetSettings,
+    Put, PutOutcome, Receipt, Remove, WriteId, fakes::FakeAws, kinds, net::Snapshot,
 };
 use model::{AssociationId, ManualClock, RemoteName, SeededEntropy, StoreId, Timestamp, json::SecretJson};
 use serde_json::{Value, json};
@@ -117,6 +117,7 @@ async fn send(
             expect,
             value_changed: settings.is_none(),
             settings_changed: settings,
+            last: Last::default(),
         })
         .await
 }

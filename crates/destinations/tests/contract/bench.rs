@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use destinations::{
-    Abilities, Config, Destination, Encoding, Expect, Fault, Kind, Mark, Mode, Net, NetSettings, Present,
-    Put, PutOutcome, Receipt, Remote, Remove, WriteId, fakes::Trouble, net::Snapshot,
+    Abilities, Config, Destination, Encoding, Expect, Fault, Kind, Last, Mark, Mode, Net, NetSettings,
+    Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId, fakes::Trouble, net::Snapshot,
 };
 use futures_util::future::BoxFuture;
 use model::{
@@ -133,6 +133,10 @@ pub(crate) trait Backdoor: Send + Sync {
     }
     /// What becomes of coming calls: of a first write, of an update, of a removal, of a look.
     fn trouble(&self, _: Call, _: Vec<Trouble>) {}
+    /// How many calls a first write costs, and a change of the value.
+    fn costs(&self) -> (usize, usize) {
+        (1, 1)
+    }
     /// The calls made since the last time this was asked.
     fn calls(&self) -> usize {
         0
@@ -238,6 +242,7 @@ pub(crate) struct Writing<'a> {
     pub(crate) expect: Expect<'a>,
     pub(crate) value_changed: bool,
     pub(crate) settings_changed: Option<Vec<String>>,
+    pub(crate) revision: Option<String>,
 }
 
 impl<'a> Writing<'a> {
@@ -252,12 +257,21 @@ impl<'a> Writing<'a> {
             expect: Expect::Absent,
             value_changed: true,
             settings_changed: None,
+            revision: None,
         }
     }
 
     /// As a later write.
     pub(crate) fn ours(name: &'a RemoteName, value: &str, write: u8, handle: Option<&'a str>) -> Self {
         Self { expect: Expect::Ours(handle), ..Self::new(name, value, write) }
+    }
+
+    /// As the engine makes it, which remembers the last receipt.
+    pub(crate) fn after(name: &'a RemoteName, value: &str, write: u8, receipt: &'a Receipt) -> Self {
+        Self {
+            revision: receipt.revision.clone(),
+            ..Self::ours(name, value, write, receipt.handle.as_deref())
+        }
     }
 
     pub(crate) async fn send(&self, destination: &Arc<dyn Destination>) -> Result<PutOutcome, Fault> {
@@ -271,6 +285,7 @@ impl<'a> Writing<'a> {
                 expect: self.expect,
                 value_changed: self.value_changed,
                 settings_changed: self.settings_changed.as_deref(),
+                last: Last { revision: self.revision.as_deref(), unsure: false },
             })
             .await
     }
