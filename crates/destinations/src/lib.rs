@@ -8,6 +8,7 @@
 //! Adding a destination: CONTRIBUTING.md walks through it. One folder here, one line in [`kinds`].
 
 mod aws_sm;
+mod azure_kv;
 mod config;
 mod destination;
 mod fault;
@@ -35,11 +36,12 @@ pub use net::{Net, NetSettings};
 #[cfg(feature = "fakes")]
 pub mod fakes {
     pub use crate::aws_sm::fake::{FakeAws, Trouble, View};
+    pub use crate::azure_kv::fake::{FakeAzure, Refuse, SecretView};
 }
 
 /// Every kind there is, in the order of their slugs.
 pub fn kinds() -> &'static [&'static dyn Kind] {
     static IN_MEM: in_mem::InMem = in_mem::InMem::new();
-    static KINDS: [&dyn Kind; 3] = [&aws_sm::AwsSmKind, &file::FileKind, &IN_MEM];
+    static KINDS: [&dyn Kind; 4] = [&aws_sm::AwsSmKind, &azure_kv::AzureKvKind, &file::FileKind, &IN_MEM];
     &KINDS
 }

@@ -97,6 +97,7 @@ async fn fake() -> Bench {
         settings,
         back: Arc::new(FakeBackdoor { fake: Arc::clone(&fake), probe, told: AtomicU64::new(0) }),
         prefix: prefix(),
+        patient: false,
         keep: Box::new(fake),
     }
 }
@@ -114,6 +115,7 @@ fn stand_in(variable_name: &'static str, why: &'static str) -> Setting {
                 settings,
                 back: Arc::new(Probe::new(&url, access_key, secret, REGION)),
                 prefix: prefix(),
+                patient: false,
                 keep: Box::new(()),
             }
         })
@@ -139,6 +141,7 @@ fn real() -> Setting {
                 wrong: json!({"region": region, "access_key_id": access_key, "secret_access_key": "wrong"}),
                 back: Arc::new(Probe::new(&url, &access_key, &secret, &region)),
                 prefix: prefix(),
+                patient: false,
                 keep: Box::new(()),
             }
         })

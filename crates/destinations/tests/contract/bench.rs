@@ -13,7 +13,7 @@ use model::{
 };
 use serde_json::Value;
 
-use crate::{aws, local};
+use crate::{aws, azure, local};
 
 /// What a trial needs of kind and part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,7 @@ impl Part {
 pub(crate) fn parts() -> Vec<Part> {
     let mut parts = local::parts();
     parts.extend(aws::parts());
+    parts.extend(azure::parts());
     parts
 }
 
@@ -162,6 +163,8 @@ pub(crate) struct Bench {
     pub(crate) wrong: Value,
     /// Begins every name.
     pub(crate) prefix: String,
+    /// Somebody comes back for what takes time there.
+    pub(crate) patient: bool,
     /// Kept for as long as the trial runs.
     #[expect(dead_code, reason = "kept for its drop")]
     pub(crate) keep: Box<dyn Send + Sync>,
@@ -193,7 +196,8 @@ impl Bench {
     pub(crate) fn open_with(&self, settings: &Value, net: NetSettings) -> Arc<dyn Destination> {
         let (config, _) =
             Config::read(self.kind, &SecretJson::new(settings.clone()), Mode::Replace, None).unwrap();
-        self.kind.open(&config, &net_of(net, Snapshot::default())).unwrap()
+        let destination = self.kind.open(&config, &net_of(net, Snapshot::default())).unwrap();
+        if self.patient { Arc::new(azure::Patient(destination)) } else { destination }
     }
 
     pub(crate) fn name(&self, name: &str) -> RemoteName {

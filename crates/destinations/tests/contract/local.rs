@@ -55,6 +55,7 @@ fn in_mem() -> Bench {
         settings: json!({}),
         wrong: json!({}),
         prefix: String::new(),
+        patient: false,
         keep: Box::new(()),
     }
 }
@@ -117,6 +118,7 @@ fn file() -> Bench {
         wrong: json!({}),
         back: Arc::new(FileBackdoor(path)),
         prefix: String::new(),
+        patient: false,
         keep: Box::new(dir),
     }
 }

@@ -11,11 +11,13 @@
 //! | `KEYFERRY_TEST_MOTO_AUTH` | base URL of a moto server that checks credentials |
 //! | `KEYFERRY_TEST_MINISTACK` | base URL of a ministack |
 //! | `KEYFERRY_TEST_REAL_AWS_REGION`, `…_ACCESS_KEY_ID`, `…_SECRET_ACCESS_KEY` | a real account |
+//! | `KEYFERRY_TEST_REAL_AZURE_VAULT`, `…_TENANT_ID`, `…_CLIENT_ID`, `…_CLIENT_SECRET` | a real vault; its address and an app that may do everything with its secrets |
 //! | `KEYFERRY_TEST_REQUIRE_PARTS=1` | the stand-ins must be there |
 
 #![expect(clippy::unwrap_used, reason = "a trial fails by panicking")]
 
 mod aws;
+mod azure;
 mod behaviours;
 mod bench;
 mod credentials;

@@ -1,0 +1,469 @@
+//! A small pretend Azure: one Key Vault with the behaviour destinations.md 2 describes, as much of Entra
+//! as three flows need, and the identity services of machines. On loopback, in memory, for tests and the
+//! demo.
+//!
+//! It looks at tokens, knows soft delete and its limbo by its clock, counts calls, and can be told to
+//! misbehave.
+
+mod entra;
+mod vault;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use model::Clock;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use entra::Entra;
+pub use vault::SecretView;
+use vault::{Refused, Vault};
+
+use crate::aws_sm::fake::Trouble;
+
+/// Largest request that is read.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// The running pretend Azure. It ends when this is dropped.
+pub struct FakeAzure {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    address: SocketAddr,
+    state: Mutex<State>,
+}
+
+struct State {
+    vault: Vault,
+    entra: Entra,
+    calls: BTreeMap<String, usize>,
+    troubles: Vec<(String, VecDeque<Next>)>,
+    denied: BTreeSet<String>,
+    /// What challenges say tokens must be for.
+    resource: String,
+    last: Option<(String, String, Value)>,
+}
+
+/// What becomes of a coming call.
+enum Next {
+    Trouble(Trouble),
+    Refuse(Refuse),
+}
+
+/// A refusal, word by word.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Refuse {
+    /// The HTTP status.
+    pub status: u16,
+    /// `error.code`; for the authority `error`.
+    pub code: &'static str,
+    /// `error.innererror.code`, if any.
+    pub inner: Option<&'static str>,
+    /// The number in `error_codes`, for the authority.
+    pub number: u64,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u32>,
+}
+
+impl FakeAzure {
+    /// The tenant there is.
+    pub const TENANT: &str = "6f89cf12-978b-4d23-ac18-9ef0c127cf87";
+    /// The app that may do everything.
+    pub const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";
+    /// Its secret.
+    pub const CLIENT_SECRET: &str = "pretend~client+secret/&=%";
+    /// What the vault is called.
+    pub const VAULT: &str = "https://pretend.vault.azure.net";
+    /// An identity token that is accepted.
+    pub const IDENTITY_TOKEN: &str = "good.identity.token";
+
+    /// Starts on a free loopback port.
+    pub async fn start(clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let state = State {
+            vault: Vault::default(),
+            entra: Entra::default(),
+            calls: BTreeMap::new(),
+            troubles: Vec::new(),
+            denied: BTreeSet::new(),
+            resource: "https://vault.azure.net".to_owned(),
+            last: None,
+        };
+        let shared = Arc::new(Shared { clock, address, state: Mutex::new(state) });
+        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Ok(Self { address, shared, server })
+    }
+
+    /// The base URL of everything.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The port of that.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How often an operation was called, refused calls included: `Set`, `Update`, `Versions`, `List`,
+    /// `Get`, `Delete`, `GetDeleted`, `Recover`, `Purge`, `Token`, `Machine`, `Service`.
+    pub fn calls(&self, operation: &str) -> usize {
+        self.state().calls.get(operation).copied().unwrap_or_default()
+    }
+
+    /// All calls of the vault.
+    pub fn vault_calls(&self) -> usize {
+        let others = ["Token", "Machine", "Service", "Discovery"];
+        self.state().calls.iter().filter(|(name, _)| !others.contains(&name.as_str())).map(|(_, n)| n).sum()
+    }
+
+    /// Starts counting anew.
+    pub fn forget_calls(&self) {
+        self.state().calls.clear();
+    }
+
+    /// Method, path with query, and body of the last call that changed something.
+    pub fn last_change(&self) -> Option<(String, String, Value)> {
+        self.state().last.clone()
+    }
+
+    /// What becomes of the coming calls of an operation, one trouble each, in order.
+    pub fn trouble(&self, operation: &str, troubles: impl IntoIterator<Item = Trouble>) {
+        let queue = troubles.into_iter().map(Next::Trouble).collect();
+        self.state().troubles.push((operation.to_owned(), queue));
+    }
+
+    /// The coming calls of an operation are refused like this, in order.
+    pub fn refuse(&self, operation: &str, refusals: impl IntoIterator<Item = Refuse>) {
+        let queue = refusals.into_iter().map(Next::Refuse).collect();
+        self.state().troubles.push((operation.to_owned(), queue));
+    }
+
+    /// Refuses an operation for lack of permission from now on, or no longer.
+    pub fn deny(&self, operation: &str, denied: bool) {
+        let mut state = self.state();
+        if denied {
+            state.denied.insert(operation.to_owned())
+        } else {
+            state.denied.remove(operation)
+        };
+    }
+
+    /// How long deleting, recovering and purging take.
+    pub fn set_limbo(&self, limbo: Duration) {
+        self.state().vault.limbo = limbo;
+    }
+
+    /// Switches purge protection.
+    pub fn protect_from_purge(&self, on: bool) {
+        self.state().vault.purge_protected = on;
+    }
+
+    /// Does not tell in answers whether purging is possible.
+    pub fn hide_recovery_level(&self, on: bool) {
+        self.state().vault.level_hidden = on;
+    }
+
+    /// What challenges say tokens must be for, and what they are checked against.
+    pub fn set_resource(&self, resource: &str) {
+        resource.clone_into(&mut self.state().resource);
+    }
+
+    /// Another secret for the app; the old one is no longer accepted.
+    pub fn set_client_secret(&self, secret: &str) {
+        secret.clone_into(&mut self.state().entra.secret);
+    }
+
+    /// Tokens last this long from now on, and are to be renewed after the second time, if it is said.
+    pub fn set_token_life(&self, life: Duration, refresh_in: Option<Duration>) {
+        self.state().entra.set_life(life, refresh_in);
+    }
+
+    /// Lets no token in that was given out so far.
+    pub fn revoke_tokens(&self) {
+        self.state().entra.tokens.clear();
+    }
+
+    /// Lets no token in that was given out so far, and asks for claims in the next.
+    pub fn ask_for_claims(&self) {
+        self.state().entra.ask_for_claims();
+    }
+
+    /// What the authority and the machine were last asked, as a form.
+    pub fn last_token_request(&self) -> BTreeMap<String, String> {
+        self.state().entra.last.clone()
+    }
+
+    /// A secret as it is, seen without a call.
+    pub fn view(&self, name: &str) -> Option<SecretView> {
+        let now = self.shared.clock.now();
+        self.state().vault.view(name, now)
+    }
+
+    /// The names there are, those of deleted secrets included, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let now = self.shared.clock.now();
+        self.state().vault.names(now)
+    }
+
+    /// Puts a secret there that nobody asked us for, in place of whatever is there.
+    pub fn plant(&self, name: &str, value: &str, tags: &[(&str, &str)]) {
+        let now = self.shared.clock.now();
+        self.state().vault.plant(name, value, tags, now);
+    }
+
+    /// Adds so many versions to a secret, without tags, older than all it has.
+    pub fn add_old_versions(&self, name: &str, count: usize) {
+        self.state().vault.add_old_versions(name, count);
+    }
+
+    /// Takes a secret away for good.
+    pub fn take_away(&self, name: &str) {
+        self.state().vault.take_away(name);
+    }
+
+    /// Deletes a secret at once, so that it can be recovered.
+    pub fn delete(&self, name: &str) {
+        let now = self.shared.clock.now();
+        self.state().vault.delete_now(name, now);
+    }
+
+    /// Says of a secret that it belongs to a certificate.
+    pub fn give_to_certificate(&self, name: &str) {
+        self.state().vault.give_to_certificate(name);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Drop for FakeAzure {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        let _ = socket.set_nodelay(true);
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = hyper::service::service_fn(move |request| {
+                let shared = Arc::clone(&shared);
+                async move { handle(&shared, request).await }
+            });
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(socket), service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// The connection is to break: hyper drops it when its service fails.
+#[derive(Debug)]
+struct Broken;
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection breaks as it was told to")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+type Reply = Response<Full<Bytes>>;
+
+async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Reply, Broken> {
+    let (head, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else { return Err(Broken) };
+    let body = body.to_bytes();
+    let operation = operation_of(&head);
+    let trouble = {
+        let mut state = shared.state();
+        *state.calls.entry(operation.to_owned()).or_default() += 1;
+        state.next_trouble(operation)
+    };
+    match trouble {
+        None => {}
+        Some(Next::Refuse(refuse)) => return Ok(refusal(operation, &refuse)),
+        Some(Next::Trouble(Trouble::Refuse(code, status))) => {
+            return Ok(refusal(operation, &Refuse { status, code, ..Refuse::default() }));
+        }
+        Some(Next::Trouble(Trouble::Garbage(body, status))) => return Ok(reply(status, "text/html", body)),
+        Some(Next::Trouble(Trouble::Break)) => return Err(Broken),
+        Some(Next::Trouble(Trouble::Hang)) => std::future::pending().await,
+        Some(Next::Trouble(Trouble::Slow(time))) => tokio::time::sleep(time).await,
+        Some(Next::Trouble(Trouble::LoseAnswer)) => {
+            drop(shared.carry_out(operation, &head, &body));
+            return Err(Broken);
+        }
+    }
+    Ok(shared.carry_out(operation, &head, &body))
+}
+
+/// What a request asks for.
+fn operation_of(head: &http::request::Parts) -> &'static str {
+    let path: Vec<&str> = head.uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    match (&head.method, path.as_slice()) {
+        (&Method::POST, [_, "oauth2", "v2.0", "token"]) => "Token",
+        (&Method::GET, [_, "v2.0", ".well-known", "openid-configuration"]) => "Discovery",
+        (&Method::GET, ["metadata", "identity", "oauth2", "token"]) => "Machine",
+        (&Method::GET, ["msi", "token"]) => "Service",
+        (&Method::PUT, ["secrets", _]) => "Set",
+        (&Method::PATCH, ["secrets", _, _]) => "Update",
+        (&Method::GET, ["secrets"]) => "List",
+        (&Method::GET, ["secrets", _, "versions"]) => "Versions",
+        (&Method::GET, ["secrets", _] | ["secrets", _, _]) => "Get",
+        (&Method::DELETE, ["secrets", _]) => "Delete",
+        (&Method::GET, ["deletedsecrets", _]) => "GetDeleted",
+        (&Method::POST, ["deletedsecrets", _, "recover"]) => "Recover",
+        (&Method::DELETE, ["deletedsecrets", _]) => "Purge",
+        _ => "Unknown",
+    }
+}
+
+impl State {
+    fn next_trouble(&mut self, operation: &str) -> Option<Next> {
+        let queue = self.troubles.iter_mut().find(|(name, queue)| name == operation && !queue.is_empty())?;
+        queue.1.pop_front()
+    }
+}
+
+impl Shared {
+    fn carry_out(&self, operation: &str, head: &http::request::Parts, body: &[u8]) -> Reply {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let base = self.base(head);
+        match operation {
+            "Token" | "Discovery" | "Machine" | "Service" => {
+                return state.entra.answer(operation, head, body, &base, now);
+            }
+            "Unknown" => {
+                return refusal(operation, &Refuse { status: 404, code: "NotFound", ..Refuse::default() });
+            }
+            _ => {}
+        }
+        if let Some(challenge) = state.challenge(head, &base, now) {
+            let mut reply =
+                refusal(operation, &Refuse { status: 401, code: "Unauthorized", ..Refuse::default() });
+            if let Ok(challenge) = HeaderValue::try_from(challenge) {
+                reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            return reply;
+        }
+        if state.denied.contains(operation) {
+            let inner = Some("ForbiddenByRbac");
+            return refusal(
+                operation,
+                &Refuse { status: 403, code: "Forbidden", inner, ..Refuse::default() },
+            );
+        }
+        let query = head.uri.query().unwrap_or_default();
+        let request = match body {
+            [] => Value::Null,
+            body => match serde_json::from_slice(body) {
+                Ok(request) => request,
+                Err(_) => return refusal(operation, &BAD_PARAMETER),
+            },
+        };
+        if head.method != Method::GET {
+            let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+            state.last = Some((head.method.to_string(), target, request.clone()));
+        }
+        match state.vault.call(operation, head.uri.path(), query, &request, &base, now) {
+            Ok(Value::Null) => reply(204, "application/json", ""),
+            Ok(answer) => reply(200, "application/json", answer.to_string()),
+            Err(Refused(status, code, inner)) => {
+                refusal(operation, &Refuse { status, code, inner, ..Refuse::default() })
+            }
+        }
+    }
+
+    /// How the caller calls us, for links and challenges. Azure's are always encrypted.
+    fn base(&self, head: &http::request::Parts) -> String {
+        let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        match host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)) {
+            Some(host) => format!("https://{host}"),
+            None => format!("https://{}", self.address),
+        }
+    }
+}
+
+impl State {
+    /// Why a call is not let in, as a challenge.
+    fn challenge(
+        &mut self,
+        head: &http::request::Parts,
+        base: &str,
+        now: model::Timestamp,
+    ) -> Option<String> {
+        let token = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = token.and_then(|value| value.strip_prefix("Bearer "));
+        let plain = || {
+            let tenant = FakeAzure::TENANT;
+            Some(format!(r#"Bearer authorization="{base}/{tenant}", resource="{}""#, self.resource))
+        };
+        let Some(token) = token else { return plain() };
+        if self.entra.wants_claims(token) {
+            let claims = Entra::claims();
+            let tenant = FakeAzure::TENANT;
+            return Some(format!(
+                r#"Bearer realm="", authorization_uri="{base}/{tenant}", error="insufficient_claims", claims="{claims}""#
+            ));
+        }
+        if self.entra.lets_in(token, &self.resource, now) { None } else { plain() }
+    }
+}
+
+const BAD_PARAMETER: Refuse =
+    Refuse { status: 400, code: "BadParameter", inner: None, number: 0, retry_after: None };
+
+fn refusal(operation: &str, refuse: &Refuse) -> Reply {
+    // Real services repeat what they were sent. So does this, to catch who repeats it further.
+    let message = "refused: CANARY-FROM-REMOTE";
+    let body = match operation {
+        "Token" | "Machine" | "Service" => {
+            json!({"error": refuse.code, "error_description": message, "error_codes": [refuse.number]})
+        }
+        _ => {
+            let inner = refuse.inner.map_or(Value::Null, |code| json!({ "code": code }));
+            json!({"error": {"code": refuse.code, "message": message, "innererror": inner}})
+        }
+    };
+    let mut reply = reply(refuse.status, "application/json", body.to_string());
+    if let Some(seconds) = refuse.retry_after {
+        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    reply
+}
+
+fn reply(status: u16, kind: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply
+}
