@@ -251,12 +251,17 @@ impl Bench {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
+        let kind = TestKind::leak();
+        Self::of(settings, kind, Arc::clone(&kind.remotes)).await
+    }
+
+    /// With another kind, whose slug is `test` too.
+    pub(crate) async fn of(settings: Settings, kind: &'static dyn Kind, remotes: Arc<Remotes>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::new());
         let entropy: Arc<SeededEntropy> = Arc::new(SeededEntropy::new(1));
         let root = RootKey::random(entropy.as_ref());
         let store =
             Store::init(Arc::new(Memory::new()), &root, clock.as_ref(), entropy.clone()).await.unwrap();
-        let kind = TestKind::leak();
         let source = Arc::new(TestSource::default());
         let parts = {
             let (store, source, clock) = (store.clone(), Arc::clone(&source), Arc::clone(&clock));
@@ -273,7 +278,7 @@ impl Bench {
         };
         let engine = Engine::new(parts());
         engine.start().await.unwrap();
-        Self { engine, store, source, remotes: Arc::clone(&kind.remotes), parts: Box::new(parts) }
+        Self { engine, store, source, remotes, parts: Box::new(parts) }
     }
 
     /// The process ends without a goodbye and comes back.

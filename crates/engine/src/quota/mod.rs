@@ -4,6 +4,8 @@
 
 mod accounts;
 mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
