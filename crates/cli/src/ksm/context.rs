@@ -57,6 +57,11 @@ impl Ksm {
         &self.output
     }
 
+    /// The process's environment, as it was at the start.
+    pub(crate) const fn environment(&self) -> &Snapshot {
+        &self.environment
+    }
+
     /// An environment variable that is set to something.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -65,11 +70,6 @@ impl Ksm {
     /// Whether a variable says yes, in the words of the official CLI.
     pub(crate) fn says_yes(&self, name: &str) -> bool {
         self.variable(name).is_some_and(is_yes)
-    }
-
-    /// The process's environment, as it was at the start.
-    pub(crate) const fn environment(&self) -> &Snapshot {
-        &self.environment
     }
 
     /// The real clock and dice.

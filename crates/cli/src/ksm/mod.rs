@@ -71,7 +71,7 @@ fn run(ksm: &Ksm, command: Command) -> Done {
     match command {
         Command::Profile(command) => profile::run(ksm, command),
         Command::Secret(command) => secret::run(ksm, command),
-        Command::Sync(args) => sync::run(ksm, args),
+        Command::Sync(args) => sync::run(ksm, &args),
         Command::Folder(command) => folder::run(ksm, command),
         Command::Exec(args) => exec::run(ksm, &args),
         Command::Init(command) => init::run(ksm, command),

@@ -153,6 +153,11 @@ impl Decision {
         Self { action: Action::Refuse(fault), ready: None }
     }
 
+    /// Leaves things as they are, whatever was decided before.
+    pub const fn leave() -> Self {
+        Self::idle(Action::Keep)
+    }
+
     const fn idle(action: Action) -> Self {
         Self { action, ready: None }
     }

@@ -1,6 +1,6 @@
 //! Finding the folders of `-f` and `-fr`, and what is in them (keeper.md 4.5).
 
-use super::{Entry, Request, Trouble, failed_entry, once_each};
+use super::{Entry, Remarks, Request, Trouble, failed_entry, once_each};
 use crate::{Folder, Folders, notation::is_uid, records::Place};
 
 /// A folder that was asked for.
@@ -51,18 +51,18 @@ const fn word(recursive: bool) -> &'static str {
 pub(super) fn resolve(
     request: &Request,
     folders: &Folders,
-    notes: &mut Vec<String>,
+    remarks: &mut Remarks,
     failed: &mut Vec<Entry>,
 ) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = Vec::new();
     for (tokens, option, recursive) in
         [(&request.folders, "--folder", false), (&request.folders_recursive, "--folder-recursive", true)]
     {
-        for token in once_each(tokens, option, notes) {
+        for token in once_each(tokens, option, &mut remarks.notes) {
             match find(token, folders) {
                 Ok(folder) => {
                     if folder.uid != token {
-                        notes.push(format!(
+                        remarks.hints.push(format!(
                             "folder '{token}' was found by its name (UID {}); names change, a UID does not",
                             folder.uid
                         ));
@@ -87,7 +87,7 @@ pub(super) fn resolve(
     let mut kept = Vec::new();
     for (one, covered) in wanted.into_iter().zip(covered) {
         if covered {
-            notes.push(format!("folder {} is inside another folder that was asked for", one.uid));
+            remarks.notes.push(format!("folder {} is inside another folder that was asked for", one.uid));
         } else {
             kept.push(one);
         }

@@ -160,8 +160,16 @@ pub struct Source {
     pub entries: Vec<Entry>,
     /// What the user should know, one line each.
     pub notes: Vec<String>,
+    /// Advice on the command line, for whoever is looking; the same every time.
+    pub hints: Vec<String>,
     /// What was fetched, with the record of `--credentials` where there is one.
     pub vault: Vault,
+}
+
+/// What is worth saying while reading: to everybody, and to whoever is looking.
+struct Remarks {
+    notes: Vec<String>,
+    hints: Vec<String>,
 }
 
 /// A checked request.
@@ -254,11 +262,13 @@ impl Plan {
             client.fetch_for_and(notations, self.request.credentials.as_deref()).await?
         };
         let folders = if by_folder { client.folders().await? } else { Folders::default() };
-        let (mut entries, mut notes) = (Vec::new(), self.notes.clone());
+        let mut entries = Vec::new();
+        let mut remarks = Remarks { notes: self.notes.clone(), hints: Vec::new() };
+        let notes = &mut remarks.notes;
         notes.extend(vault.warnings.iter().map(|warning| format!("Keeper: {warning}")));
         let mut files = HashMap::new();
         for map in &self.maps {
-            let desired = self.mapped(map, &vault, client, &mut files, &mut notes).await;
+            let desired = self.mapped(map, &vault, client, &mut files, notes).await;
             entries.push(Entry {
                 name: map.name.clone(),
                 json_key: map.json_key.clone(),
@@ -267,8 +277,9 @@ impl Plan {
                 desired,
             });
         }
-        self.titled(&vault, &folders, &mut entries, &mut notes);
-        Ok(Source { entries, notes, vault })
+        self.titled(&vault, &folders, &mut entries, &mut remarks);
+        let Remarks { notes, hints } = remarks;
+        Ok(Source { entries, notes, hints, vault })
     }
 
     /// What becomes of one mapping.
@@ -305,14 +316,14 @@ impl Plan {
     }
 
     /// Adds the entries of records that are named after their titles.
-    fn titled(&self, vault: &Vault, folders: &Folders, entries: &mut Vec<Entry>, notes: &mut Vec<String>) {
+    fn titled(&self, vault: &Vault, folders: &Folders, entries: &mut Vec<Entry>, remarks: &mut Remarks) {
         let mut seen: HashSet<&str> = HashSet::new();
         let (mut wanted, mut failed) = (Vec::new(), Vec::new());
-        for token in once_each(&self.request.records, "--record", notes) {
+        for token in once_each(&self.request.records, "--record", &mut remarks.notes) {
             match find_record(token, vault) {
                 Ok(record) => {
                     if record.uid() != token {
-                        notes.push(format!(
+                        remarks.hints.push(format!(
                             "record '{token}' was found by its title (UID {}); titles change, a UID does not",
                             record.uid()
                         ));
@@ -324,12 +335,12 @@ impl Plan {
                 Err(trouble) => failed.push(failed_entry(token, format!("record:{token}"), trouble)),
             }
         }
-        for place in folders::resolve(&self.request, folders, notes, &mut failed) {
+        for place in folders::resolve(&self.request, folders, remarks, &mut failed) {
             for record in vault.records() {
                 match place.holds(record.places(), folders) {
                     Ok(true) if seen.insert(record.uid()) => wanted.push((record, place.word())),
                     Ok(true) => {
-                        notes.push(format!("record {} was asked for more than once", record.uid()));
+                        remarks.notes.push(format!("record {} was asked for more than once", record.uid()));
                     }
                     Ok(false) => {}
                     Err(trouble) => {
@@ -352,7 +363,7 @@ impl Plan {
             }
         }
         let mut derived: Vec<Entry> =
-            wanted.into_iter().map(|(record, word)| self.derived(record, word, notes)).collect();
+            wanted.into_iter().map(|(record, word)| self.derived(record, word, &mut remarks.notes)).collect();
         self.refuse_collisions(entries, &mut derived);
         entries.extend(derived);
         entries.extend(failed);
