@@ -19,6 +19,7 @@ ksm       | keeper-secrets-manager-core==17.3.0 keeper-secrets-manager-cli==1.5.
 NPM_PARTS='
 prism   | @stoplight/prism-cli@5.14.2 @octokit/openapi@23.0.2
 emulate | emulate@0.12.2 node@24.21.0
+vercel  | @vercel/sdk@1.28.35
 '
 
 say() { printf '\n== %s\n' "$*" >&2; }

@@ -20,6 +20,7 @@ pub mod jwt;
 mod kind;
 mod limits;
 pub mod net;
+mod vercel_project;
 
 pub use config::{COMMON_FIELDS, Config, CorruptConfig, ENDPOINT, FieldValue, MASK, Mode, fields_of};
 pub use destination::{
@@ -37,11 +38,18 @@ pub use net::{Net, NetSettings};
 pub mod fakes {
     pub use crate::aws_sm::fake::{FakeAws, Trouble, View};
     pub use crate::azure_kv::fake::{FakeAzure, Refuse, SecretView};
+    pub use crate::vercel_project::fake::{Answer, Exchange, FakeVercel, ListShape, Seen};
 }
 
 /// Every kind there is, in the order of their slugs.
 pub fn kinds() -> &'static [&'static dyn Kind] {
     static IN_MEM: in_mem::InMem = in_mem::InMem::new();
-    static KINDS: [&dyn Kind; 4] = [&aws_sm::AwsSmKind, &azure_kv::AzureKvKind, &file::FileKind, &IN_MEM];
-    &KINDS
+    static KINDS: &[&dyn Kind] = &[
+        &aws_sm::AwsSmKind,
+        &azure_kv::AzureKvKind,
+        &file::FileKind,
+        &IN_MEM,
+        &vercel_project::VercelProjectKind,
+    ];
+    KINDS
 }

@@ -283,9 +283,14 @@ fn seen(site: &Site<'_>, mut writing: Writing, remote: Result<Remote, Fault>) ->
                 writing.how = how;
                 let there = present.mark.as_ref().and_then(|mark| mark.write);
                 let last = &writing.step.entry;
+                // A mark outlives a change of the value by hand where it is not part of the value's
+                // version; the service's revision does not.
+                let untouched = last.receipt.revision.is_none()
+                    || present.revision.is_none()
+                    || present.revision == last.receipt.revision;
                 // Where the service cannot tell which write an entry holds, its revision does.
                 let as_last_written = match there {
-                    Some(write) => Some(write.0) == last.write,
+                    Some(write) => Some(write.0) == last.write && untouched,
                     None => {
                         present.revision.is_some()
                             && present.revision == last.receipt.revision

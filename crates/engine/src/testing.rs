@@ -110,7 +110,17 @@ impl TestDestination {
 }
 
 fn present(held: &Held) -> Present {
-    Present { mark: held.mark.clone(), vaults: held.vaults, ..Present::default() }
+    Present {
+        mark: held.mark.clone(),
+        vaults: held.vaults,
+        revision: Some(revision(&held.value)),
+        ..Present::default()
+    }
+}
+
+/// Another one for another value, as services have them.
+fn revision(value: &str) -> String {
+    format!("of {value}")
 }
 
 #[async_trait]
@@ -140,11 +150,12 @@ impl Destination for TestDestination {
             mark: Some(put.mark.clone()),
             vaults: false,
         };
+        let receipt = Receipt { revision: Some(revision(&held.value)), handle: None };
         all.insert(put.name.as_str().to_owned(), held);
         if std::mem::take(&mut *self.0.lose_answer.lock().unwrap()) {
             return Err(Fault::external("timeout", "no answer").ambiguous());
         }
-        Ok(PutOutcome::Written(Receipt::default()))
+        Ok(PutOutcome::Written(receipt))
     }
 
     async fn remove(&self, remove: &Remove<'_>) -> Result<(), Fault> {

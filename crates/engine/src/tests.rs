@@ -384,6 +384,10 @@ async fn setting_again_mends_what_someone_changed_there() {
     bench.remotes.held.lock().unwrap().clear();
     bench.set("one", "app/db").await;
     assert_eq!(bench.held(), [pair(NAME, r#"{"a":"1"}"#)]);
+    // Only the value, and the mark was left as it was.
+    bench.remotes.held.lock().unwrap().get_mut(NAME).unwrap().value = "by hand".to_owned();
+    bench.set("one", "app/db").await;
+    assert_eq!(bench.held(), [pair(NAME, r#"{"a":"1"}"#)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use model::{
 };
 use serde_json::Value;
 
-use crate::{aws, azure, local};
+use crate::{aws, azure, local, vercel};
 
 /// What a trial needs of kind and part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,7 @@ pub(crate) fn parts() -> Vec<Part> {
     let mut parts = local::parts();
     parts.extend(aws::parts());
     parts.extend(azure::parts());
+    parts.extend(vercel::parts());
     parts
 }
 

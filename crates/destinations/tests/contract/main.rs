@@ -12,6 +12,8 @@
 //! | `KEYFERRY_TEST_MINISTACK` | base URL of a ministack |
 //! | `KEYFERRY_TEST_REAL_AWS_REGION`, `…_ACCESS_KEY_ID`, `…_SECRET_ACCESS_KEY` | a real account |
 //! | `KEYFERRY_TEST_REAL_AZURE_VAULT`, `…_TENANT_ID`, `…_CLIENT_ID`, `…_CLIENT_SECRET` | a real vault; its address and an app that may do everything with its secrets |
+//! | `KEYFERRY_TEST_EMULATE_VERCEL` | base URL of an emulate's Vercel |
+//! | `KEYFERRY_TEST_REAL_VERCEL_TOKEN`, `…_PROJECT_ID`, `…_TEAM_ID` | a real project |
 //! | `KEYFERRY_TEST_REQUIRE_PARTS=1` | the stand-ins must be there |
 
 #![expect(clippy::unwrap_used, reason = "a trial fails by panicking")]
@@ -21,8 +23,10 @@ mod azure;
 mod behaviours;
 mod bench;
 mod credentials;
+mod emulate;
 mod gaps;
 mod local;
+mod vercel;
 mod watch;
 
 use std::sync::Arc;
