@@ -11,15 +11,19 @@ use keeper::{
     config::Config,
     server::{NewFile, PretendKeeper},
 };
-use model::{Clock, ManualClock, SeededEntropy, Timestamp};
+use model::{Clock, SeededEntropy, Timestamp};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-/// A clock that stands at the real time, which signatures are compared with.
-#[expect(clippy::disallowed_methods, reason = "the binary under test lives in the real time")]
-pub(crate) fn now() -> Arc<dyn Clock> {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    Arc::new(ManualClock::new(Timestamp::from_secs(i64::try_from(since.as_secs()).unwrap())))
+/// The real time.
+pub(crate) struct RealTime;
+
+impl Clock for RealTime {
+    #[expect(clippy::disallowed_methods, reason = "the binary under test lives in the real time")]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap())
+    }
 }
 
 /// What one run of the binary came to.
@@ -62,7 +66,9 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new() -> Self {
         let runtime = Runtime::new().unwrap();
-        let keeper = runtime.block_on(PretendKeeper::start(Arc::new(SeededEntropy::new(1)), now())).unwrap();
+        let keeper = runtime
+            .block_on(PretendKeeper::start(Arc::new(SeededEntropy::new(1)), Arc::new(RealTime)))
+            .unwrap();
         let app = keeper.add_app("Bench").unwrap();
         let config = keeper.add_bound_device(app).unwrap();
         let home = tempfile::tempdir().unwrap();

@@ -1,9 +1,12 @@
 //! The clouds' stand-ins. A further cloud is an implementation and one line of [`ALL`].
 
-use destinations::fakes::{FakeAws, Trouble};
+use std::sync::Arc;
+
+use destinations::fakes::{FakeAws, FakeAzure, Refuse, Trouble};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::bench::now;
+use crate::bench::RealTime;
 
 /// A stand-in of a cloud, seen from behind.
 pub(crate) trait Cloud {
@@ -11,6 +14,8 @@ pub(crate) trait Cloud {
     fn word(&self) -> &'static str;
     /// The body of the record with its credentials.
     fn credentials(&self) -> String;
+    /// The same with a key that does not fit.
+    fn wrong_credentials(&self) -> String;
     /// Where it is found.
     fn variables(&self) -> Vec<(String, String)>;
     /// What is live under a name.
@@ -32,15 +37,27 @@ pub(crate) struct Calls {
 
 pub(crate) type Start = fn(&Runtime) -> Box<dyn Cloud>;
 
-pub(crate) const ALL: &[(&str, Start)] = &[("aws", |runtime| Box::new(Aws::start(runtime)))];
+pub(crate) const ALL: &[(&str, Start)] =
+    &[("aws", |runtime| Box::new(Aws::start(runtime))), ("azure", |runtime| Box::new(Azure::start(runtime)))];
 
 pub(crate) const REGION: &str = "eu-west-1";
+
+/// A record with fields of these labels.
+fn record(fields: &[(&str, &str)]) -> String {
+    let field = |(label, value): &(&str, &str)| json!({"type": "text", "label": label, "value": [value]});
+    let fields: Vec<_> = fields.iter().map(field).collect();
+    json!({"title": "Credentials", "type": "login", "fields": [], "custom": fields}).to_string()
+}
+
+fn variables(pairs: &[(&str, String)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
 
 pub(crate) struct Aws(pub(crate) FakeAws);
 
 impl Aws {
     pub(crate) fn start(runtime: &Runtime) -> Self {
-        Self(runtime.block_on(FakeAws::start(now())).unwrap())
+        Self(runtime.block_on(FakeAws::start(Arc::new(RealTime))).unwrap())
     }
 }
 
@@ -50,16 +67,19 @@ impl Cloud for Aws {
     }
 
     fn credentials(&self) -> String {
-        serde_json::json!({"title": "AWS credentials", "type": "login", "fields": [], "custom": [
-            {"type": "text", "label": "AWS Access Key ID", "value": [FakeAws::ACCESS_KEY]},
-            {"type": "secret", "label": "AWS Secret Access Key", "value": [FakeAws::SECRET_KEY]},
-            {"type": "text", "label": "AWS Region Name", "value": [REGION]},
-        ]})
-        .to_string()
+        record(&[
+            ("AWS Access Key ID", FakeAws::ACCESS_KEY),
+            ("AWS Secret Access Key", FakeAws::SECRET_KEY),
+            ("AWS Region Name", REGION),
+        ])
+    }
+
+    fn wrong_credentials(&self) -> String {
+        self.credentials().replace(FakeAws::SECRET_KEY, "another secret")
     }
 
     fn variables(&self) -> Vec<(String, String)> {
-        vec![("AWS_ENDPOINT_URL".to_owned(), self.0.url())]
+        variables(&[("AWS_ENDPOINT_URL", self.0.url())])
     }
 
     fn value(&self, name: &str) -> Option<Vec<u8>> {
@@ -87,6 +107,67 @@ impl Cloud for Aws {
         for operation in ["DescribeSecret", "ListSecrets", "GetSecretValue", "BatchGetSecretValue"] {
             let troubles = (0..times).map(|_| Trouble::Refuse("InternalServiceError", 500));
             self.0.trouble(operation, troubles);
+        }
+    }
+}
+
+pub(crate) struct Azure(FakeAzure);
+
+impl Azure {
+    fn start(runtime: &Runtime) -> Self {
+        Self(runtime.block_on(FakeAzure::start(Arc::new(RealTime))).unwrap())
+    }
+}
+
+impl Cloud for Azure {
+    fn word(&self) -> &'static str {
+        "azure"
+    }
+
+    fn credentials(&self) -> String {
+        record(&[
+            ("Azure Key Vault Name", "pretend"),
+            ("Azure Tenant ID", FakeAzure::TENANT),
+            ("Azure Client ID", FakeAzure::CLIENT_ID),
+            ("Azure Client Secret", FakeAzure::CLIENT_SECRET),
+        ])
+    }
+
+    fn wrong_credentials(&self) -> String {
+        self.credentials().replace(FakeAzure::CLIENT_SECRET, "another secret")
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        variables(&[
+            ("KEYFERRY_AZURE_KV_ENDPOINT", self.0.url()),
+            ("KEYFERRY_AZURE_KV_AUTH_ENDPOINT", self.0.url()),
+        ])
+    }
+
+    fn value(&self, name: &str) -> Option<Vec<u8>> {
+        let view = self.0.view(name).filter(|view| !view.deleted)?;
+        Some(view.value.expose().to_vec())
+    }
+
+    fn plant(&self, name: &str, value: &str) {
+        self.0.plant(name, value, &[]);
+    }
+
+    fn calls(&self) -> Calls {
+        let count = |operations: &[&str]| operations.iter().map(|name| self.0.calls(name)).sum();
+        let calls = Calls {
+            writes: count(&["Set", "Update", "Delete", "Recover", "Purge"]),
+            reads: count(&["Get"]),
+            all: self.0.vault_calls(),
+        };
+        self.0.forget_calls();
+        calls
+    }
+
+    fn fail_reads(&self, times: usize) {
+        for operation in ["Versions", "List", "Get", "GetDeleted"] {
+            let refusal = Refuse { status: 500, code: "InternalServerError", ..Refuse::default() };
+            self.0.refuse(operation, (0..times).map(|_| refusal));
         }
     }
 }

@@ -185,7 +185,10 @@ impl Once<'_> {
     }
 
     fn mark(&self, name: &RemoteName) -> Mark {
-        Mark { store: self.store, epoch: 0, association: self.association(name), version: 0, write: None }
+        // No source counts versions for us. A later write has to have a higher number all the same, where a
+        // service cannot tell two writes of the same second apart.
+        let version = u64::try_from(self.clock.now().as_nanos() / 1_000_000).unwrap_or_default();
+        Mark { store: self.store, epoch: 0, association: self.association(name), version, write: None }
     }
 
     /// What the first half of a write's identity is when this is in place.
@@ -297,7 +300,8 @@ impl Once<'_> {
             Way::Ours(handle) => Some(self.known(&desired, handle.clone())),
             Way::Fresh | Way::TakeOver => None,
         };
-        let take_over = matches!(way, Way::TakeOver);
+        // Where nothing is seen there may still be something that was deleted and is in the way.
+        let take_over = matches!(way, Way::TakeOver) || (named && matches!(way, Way::Fresh));
         let wanted = Wanted::Entries(Version(0), vec![Target::Entry(desired)]);
         self.decided(action, wanted, known, mark, write, take_over)
     }
