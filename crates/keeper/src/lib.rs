@@ -14,6 +14,7 @@ pub mod config;
 mod crypto;
 mod error;
 pub mod json;
+pub mod jsonpath;
 pub mod notation;
 pub mod password;
 mod records;

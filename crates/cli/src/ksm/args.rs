@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{config, exec, folder, init, profile, secret, shell, sync};
+use super::{config, exec, folder, init, interpolate, profile, secret, shell, sync};
 
 /// Keeper Secrets Manager: read, change and deliver what is shared with an application
 #[derive(Parser)]
@@ -77,6 +77,7 @@ pub(crate) enum Command {
     Folder(folder::Command),
     /// Run a program with values of the vault in its environment
     Exec(exec::ExecArgs),
+    Interpolate(interpolate::InterpolateArgs),
     /// Turn a one-time token into a configuration for something else
     #[command(subcommand)]
     Init(init::Command),

@@ -16,6 +16,7 @@ mod exec;
 mod failure;
 mod folder;
 mod init;
+mod interpolate;
 mod output;
 mod profile;
 mod secret;
@@ -74,6 +75,7 @@ fn run(ksm: &Ksm, command: Command) -> Done {
         Command::Sync(args) => sync::run(ksm, &args),
         Command::Folder(command) => folder::run(ksm, command),
         Command::Exec(args) => exec::run(ksm, &args),
+        Command::Interpolate(args) => interpolate::run(ksm, &args),
         Command::Init(command) => init::run(ksm, command),
         Command::Config(command) => config::run(ksm, command),
         Command::Shell(args) => shell::run(ksm, &args),

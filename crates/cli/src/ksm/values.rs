@@ -3,7 +3,7 @@
 use keeper::{
     Client, Vault,
     json::Style,
-    notation::{self, Evaluation, Parsed, Part, Value},
+    notation::{self, Evaluation, FailureKind, Parsed, Part, Value},
 };
 use model::SecretBytes;
 
@@ -14,6 +14,18 @@ use crate::failure::Failure;
 pub(crate) struct Values {
     client: Client,
     vault: Vault,
+}
+
+/// What a notation comes to.
+pub(crate) enum Looked {
+    /// Text or bytes, as the official CLI prints them: objects and arrays as JSON, files as they are.
+    Value(SecretBytes),
+    /// The place is there and holds no value.
+    Empty,
+    /// What is named is positively not there.
+    Absent(Failure),
+    /// Nobody knows: it could not be read, or several things may be meant.
+    Unknown(Failure),
 }
 
 impl Values {
@@ -28,29 +40,48 @@ impl Values {
         Ok(Self { client, vault })
     }
 
-    /// The text or bytes of a value, as the official CLI prints them: objects and arrays as JSON, files
-    /// as they are. Nothing where the place is there and holds no value.
-    pub(crate) fn get(&self, ksm: &Ksm, parsed: &Parsed) -> Result<Option<SecretBytes>, Failure> {
-        let at = |part, note: &str| unread(parsed, part, note);
+    /// Looks a notation up.
+    pub(crate) fn look(&self, ksm: &Ksm, parsed: &Parsed) -> Looked {
         match notation::evaluate(&parsed.notation, &self.vault) {
             Evaluation::Value(Value::Json(value), warnings) => {
                 for warning in warnings {
                     warn(format_args!("{warning}{}", parsed.pointing_at(Part::Parameter, "")));
                 }
-                Ok(Some(match value.as_text() {
+                Looked::Value(match value.as_text() {
                     Some(text) => SecretBytes::from(text),
                     None => value.write(Style::Python),
-                }))
+                })
             }
-            Evaluation::Value(Value::File(file), _) => {
-                let content = ksm.call(self.client.download(&file));
-                content.map(Some).map_err(|failure| at(Part::Parameter, &failure.to_string()))
+            Evaluation::Value(Value::File(file), _) => match ksm.call(self.client.download(&file)) {
+                Ok(content) => Looked::Value(content),
+                Err(failure) => Looked::Unknown(unread(parsed, Part::Parameter, &failure.to_string())),
+            },
+            Evaluation::Empty => Looked::Empty,
+            Evaluation::NotShared => Looked::Absent(unread(
+                parsed,
+                Part::Record,
+                "no record of this UID is shared with the application",
+            )),
+            Evaluation::Failed(failure) => {
+                let told = unread(parsed, failure.part, &failure.to_string());
+                match failure.kind {
+                    FailureKind::NoRecord { unreadable: 0 }
+                    | FailureKind::NoField
+                    | FailureKind::NoProperty
+                    | FailureKind::IndexRange { .. }
+                    | FailureKind::NoFile => Looked::Absent(told),
+                    _ => Looked::Unknown(told),
+                }
             }
-            Evaluation::Empty => Ok(None),
-            Evaluation::NotShared => {
-                Err(at(Part::Record, "no record of this UID is shared with the application"))
-            }
-            Evaluation::Failed(failure) => Err(at(failure.part, &failure.to_string())),
+        }
+    }
+
+    /// The value, or nothing where the place is there and holds none.
+    pub(crate) fn get(&self, ksm: &Ksm, parsed: &Parsed) -> Result<Option<SecretBytes>, Failure> {
+        match self.look(ksm, parsed) {
+            Looked::Value(value) => Ok(Some(value)),
+            Looked::Empty => Ok(None),
+            Looked::Absent(failure) | Looked::Unknown(failure) => Err(failure),
         }
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use keeper::{
     Client, Record, Scope, Vault,
     json::{Json, Style},
+    jsonpath::JsonPath,
     notation::Section,
     show::{self, Shown},
 };
@@ -33,6 +34,12 @@ pub(crate) struct GetArgs {
     /// Print this field only (its label, or its type)
     #[arg(short, long, value_name = "FIELD")]
     field: Option<String>,
+    /// Print what a JSONPath finds in the record, as JSON
+    #[arg(short, long, value_name = "JSONPATH")]
+    query: Option<String>,
+    /// A text that the query finds without quotes
+    #[arg(long)]
+    raw: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -61,6 +68,7 @@ pub(super) fn run(ksm: &Ksm, args: &GetArgs) -> Done {
     if args.field.is_some() && uids.len() + args.title.len() > 1 {
         return Err(Failure::wrong("--field is for one record: give one UID or one title"));
     }
+    let query = args.query.as_deref().map(JsonPath::parse).transpose().map_err(Failure::wrong)?;
     let shown = Shown { unmask: args.unmask || args.json || args.field.is_some(), inflate: !args.deflate };
     let client = ksm.client()?;
     let vault = fetch(ksm, &client, &uids, &args.title, shown)?;
@@ -74,7 +82,7 @@ pub(super) fn run(ksm: &Ksm, args: &GetArgs) -> Done {
         all_there(&uids, &vault)?;
         return titles_there(&args.title, &vault);
     }
-    print(ksm, args, records)?;
+    print(ksm, args, query.as_ref(), records)?;
     all_there(&uids, &vault)?;
     titles_there(&args.title, &vault)
 }
@@ -118,7 +126,7 @@ fn titles_there(titles: &[String], vault: &Vault) -> Done {
     if absent.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Failure::failed(absent.join("; "))) }
 }
 
-fn print(ksm: &Ksm, args: &GetArgs, mut records: Vec<Json>) -> Result<(), Failure> {
+fn print(ksm: &Ksm, args: &GetArgs, query: Option<&JsonPath>, records: Vec<Json>) -> Result<(), Failure> {
     if let Some(name) = &args.field {
         let Some(record) = records.first() else { return Ok(()) };
         let value = field(record, name).ok_or_else(|| {
@@ -133,17 +141,27 @@ fn print(ksm: &Ksm, args: &GetArgs, mut records: Vec<Json>) -> Result<(), Failur
         printer::talk("");
         return Ok(());
     }
-    if !args.json {
+    if !args.json && query.is_none() {
         return records.iter().try_for_each(|record| ksm.output().text(&text(ksm, record)));
     }
-    let shown = match records.pop() {
-        Some(only) if records.is_empty() && !args.force_array => only,
+    let shown = one_or_all(records, args.force_array);
+    let Some(query) = query else { return ksm.output().json(&shown, 4) };
+    let found = one_or_all(query.find(&shown).into_iter().cloned().collect(), args.force_array);
+    match found.as_text() {
+        Some(text) if args.raw => ksm.output().secret(&SecretBytes::from(text)),
+        _ => ksm.output().json(&found, 4),
+    }
+}
+
+/// A single one as it is, several as an array.
+fn one_or_all(mut all: Vec<Json>, force_array: bool) -> Json {
+    match all.pop() {
+        Some(only) if all.is_empty() && !force_array => only,
         last => {
-            records.extend(last);
-            Json::Array(records)
+            all.extend(last);
+            Json::Array(all)
         }
-    };
-    ksm.output().json(&shown, 4)
+    }
 }
 
 /// The first value of the field of that label, else of that type, standard fields first.
@@ -187,7 +205,8 @@ fn text(ksm: &Ksm, record: &Json) -> Zeroizing<String> {
     whole
 }
 
-fn framed(before: &str, table: &str, after: &str) -> Zeroizing<String> {
+/// Three texts in one, built in one piece.
+pub(super) fn framed(before: &str, table: &str, after: &str) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::with_capacity(before.len() + table.len() + after.len()));
     out.push_str(before);
     out.push_str(table);

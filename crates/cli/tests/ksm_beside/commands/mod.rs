@@ -2,6 +2,7 @@
 
 mod exec;
 mod folder;
+mod interpolate;
 mod profile;
 mod secret;
 
@@ -9,5 +10,8 @@ use crate::row::Row;
 
 /// All rows.
 pub(crate) fn rows() -> Vec<Row> {
-    [profile::rows(), secret::rows(), folder::rows(), exec::rows()].into_iter().flatten().collect()
+    [profile::rows(), secret::rows(), folder::rows(), exec::rows(), interpolate::rows()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

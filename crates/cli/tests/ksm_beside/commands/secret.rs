@@ -22,6 +22,17 @@ fn list() -> Vec<Row> {
         row("secret_list_of_uids", "s l -u {db} -u {twitter} --json"),
         row("secret_list_of_a_folder", "secret list --folder {databases} --json"),
         row("secret_list_of_a_folder_and_below", "secret list -f {root} -r --json"),
+        row("secret_list_by_title", "secret list -t ^d[ab] --json"),
+        row("secret_list_by_a_bad_expression", "secret list -t [").exits("wrong-use-exits-2", 2),
+        row("secret_list_by_query", "secret list --json -q $.fields[?(@.type==\"login\")].value"),
+        row(
+            "secret_list_with_what_the_query_finds",
+            "secret list --json -v -q $.fields[?(@.type==\"login\")].value",
+        ),
+        row(
+            "secret_list_with_what_the_query_finds_as_table",
+            "secret list -v -q $.fields[?(@.type==\"login\")].value",
+        ),
         row("secret_list_of_an_unknown_uid", "secret list -u AAAAAAAAAAAAAAAAAAAAAA"),
         row("secret_list_by_uid_and_folder", "secret list -u {db} -f {root}"),
         row("secret_list_of_what_is_shared_twice", "secret list --json -u {db}").prepare(twice).prints(
@@ -53,6 +64,13 @@ fn get() -> Vec<Row> {
         row("secret_get_custom_field", "secret get {twitter} -f api_key"),
         row("secret_get_field_in_japanese", "secret get {twitter} -f 環境"),
         row("secret_get_field_that_holds_nothing", "secret get {twitter} -f nothing"),
+        row("secret_get_by_query", "secret get {twitter} -q $.fields[*].type"),
+        row("secret_get_one_by_query", "secret get {twitter} --query title"),
+        row("secret_get_one_by_query_as_array", "secret get {twitter} -q $.title --force-array"),
+        row("secret_get_by_query_raw", "secret get {twitter} --raw -q $.custom[?(@.label=='env')].value[0]"),
+        row("secret_get_by_query_of_several", "secret get {twitter} {db} -q $[*].title"),
+        row("secret_get_by_query_nothing", "secret get {twitter} -q $.nope"),
+        row("secret_get_by_a_bad_query", "secret get {twitter} -q $.[").exits("wrong-use-exits-2", 2),
         row("secret_get_unknown_field", "secret get {twitter} -f nope"),
         row("secret_get_field_of_several", "secret get {twitter} {db} -f login")
             .exits("wrong-use-exits-2", 2),
