@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use async_trait::async_trait;
 use destinations::{
     Abilities, Destination, Expect, Fault, Last, Mark, Present, Put, PutOutcome, Receipt, Remote, Remove,
     WriteId,
 };
-use model::{Timestamp, Version};
+use model::{RemoteName, Timestamp, Version};
 use store::records::{self, LedgerEntry};
 
 use crate::{
@@ -32,6 +33,8 @@ pub struct Site<'a> {
     pub overwrite: bool,
     /// Where calls wait for their turn; `None`: they need not.
     pub gate: Option<&'a Gate>,
+    /// Told before first writes to a destination that holds no marks.
+    pub journal: Option<&'a dyn Journal>,
     /// Now.
     pub now: Timestamp,
 }
@@ -56,6 +59,15 @@ impl Site<'_> {
         turn.answered(throttled);
         answers
     }
+}
+
+/// Where nothing can be marked, the ledger is the proof of what is ours. So it is told that a first write is
+/// about to be sent, after looking and before sending: what it does not know of was never written.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Notes these writes of the job group's association. False when that could not be done: then they
+    /// are not sent.
+    async fn note(&self, group: usize, writes: &[(&RemoteName, WriteId)]) -> bool;
 }
 
 /// Whose entry a step is about, and which write it would be.
@@ -166,6 +178,11 @@ impl Writing {
         self.step.entry.fingerprint.is_some()
     }
 
+    /// A write was sent, or may have been.
+    fn sent(&self) -> bool {
+        self.step.entry.write.is_some()
+    }
+
     fn put<'a>(&'a self, site: &'a Site<'a>) -> Put<'a> {
         Put {
             name: &self.step.desired.name,
@@ -184,6 +201,10 @@ impl Writing {
     }
 
     fn judge(&self, site: &Site<'_>, present: &Present) -> Result<How, Fault> {
+        // Where nothing can be marked, the ledger is the proof.
+        if !site.abilities.marks && !present.managed_by_provider && (self.written() || self.sent()) {
+            return Ok(How::Ours);
+        }
         judge(site.overwrite, &self.mark, self.written(), present)
     }
 
@@ -199,7 +220,11 @@ impl Writing {
         entry.tags = site.tag_names.to_vec();
         entry.receipt = records::Receipt { handle: receipt.handle, revision: receipt.revision };
         entry.unsure = false;
-        entry.unverified = self.how == How::TakeOver { unverified: true };
+        entry.unverified = match self.how {
+            How::TakeOver { unverified } => unverified,
+            // Where there are no marks, nothing that is seen later verifies it.
+            How::Fresh | How::Gone | How::Ours => entry.unverified && !site.abilities.marks,
+        };
         entry.failure = None;
         if news {
             entry.changed = site.now;
@@ -264,7 +289,11 @@ async fn write_all(site: &Site<'_>, writes: Vec<Writing>, done: &mut Vec<Done>) 
 /// What a look means for a write: go on, or it is settled.
 fn seen(site: &Site<'_>, mut writing: Writing, remote: Result<Remote, Fault>) -> Result<Writing, Box<Done>> {
     match remote {
-        Err(fault) => Err(Box::new(writing.failed(fault))),
+        Err(fault) => {
+            // Looking sends no write, whatever became of it. What it was to show is still not known.
+            writing.step.entry.unsure = true;
+            Err(Box::new(writing.failed(Fault { ambiguous: false, ..fault })))
+        }
         Ok(Remote::Absent) => {
             writing.how = How::Gone;
             Ok(writing)
@@ -371,6 +400,11 @@ async fn put_chunks(site: &Site<'_>, writes: &[Writing]) -> Vec<Result<PutOutcom
         let puts: Vec<_> = chunk.iter().map(|writing| writing.put(site)).collect();
         let answers = site
             .call(operation, puts.len(), async {
+                if !note(site, chunk).await {
+                    let fault =
+                        || Fault::internal("ledger_busy", "the write could not be noted before it was sent");
+                    return chunk.iter().map(|_| Err(fault())).collect();
+                }
                 match puts.as_slice() {
                     [one] => vec![site.destination.put(one).await],
                     many => site.destination.put_many(many).await,
@@ -388,6 +422,23 @@ async fn put_chunks(site: &Site<'_>, writes: &[Writing]) -> Vec<Result<PutOutcom
         .ambiguous()));
     }
     outcomes
+}
+
+/// Notes first writes where the ledger is the only proof. Whether they may be sent.
+async fn note(site: &Site<'_>, chunk: &[Writing]) -> bool {
+    let Some(journal) = site.journal else { return true };
+    let mut groups = BTreeMap::<usize, Vec<(&RemoteName, WriteId)>>::new();
+    for writing in chunk.iter().filter(|writing| !writing.written() && !writing.sent()) {
+        if let Some(write) = writing.mark.write {
+            groups.entry(writing.group).or_default().push((&writing.step.desired.name, write));
+        }
+    }
+    for (group, its) in groups {
+        if !journal.note(group, &its).await {
+            return false;
+        }
+    }
+    true
 }
 
 async fn remove_all(site: &Site<'_>, removals: Vec<(usize, Owner, LedgerEntry)>, done: &mut Vec<Done>) {
@@ -433,7 +484,10 @@ async fn remove_all(site: &Site<'_>, removals: Vec<(usize, Owner, LedgerEntry)>,
                     Done { group: *group, entry: None, gone: Some(entry.clone()), fault: None }
                 }
                 Err(fault) => {
-                    Done { group: *group, entry: Some(entry.clone()), gone: None, fault: Some(fault) }
+                    let mut entry = entry.clone();
+                    // It may be gone: whoever wants it back must not rely on what was written.
+                    entry.unsure |= fault.ambiguous;
+                    Done { group: *group, entry: Some(entry), gone: None, fault: Some(fault) }
                 }
             });
         }

@@ -90,7 +90,9 @@ pub fn plan(wanted: Wanted, ledger: Vec<LedgerEntry>, context: &Context<'_>) -> 
         }
     }
     steps.extend(ledger.into_iter().flatten().map(|entry| {
-        if entry.fingerprint.is_some() || entry.unsure { Step::Remove(entry) } else { Step::Forget(entry) }
+        // Without marks nothing else tells a stranger's entry from ours than what was sent.
+        let may_be_there = entry.unsure && (context.abilities.marks || entry.write.is_some());
+        if entry.fingerprint.is_some() || may_be_there { Step::Remove(entry) } else { Step::Forget(entry) }
     }));
     steps
 }

@@ -47,33 +47,41 @@ pub(crate) struct Remotes {
 
 pub(crate) struct TestKind {
     pub(crate) remotes: Arc<Remotes>,
+    abilities: &'static Abilities,
 }
 
-pub(crate) static ABILITIES: Abilities = Abilities {
-    granularity: Granularity::SecretPath,
-    path_template: "{{ .MountAccessor }}/{{ .SecretPath }}",
-    key_template: "{{ .MountAccessor }}/{{ .SecretPath }}/{{ .SecretKey }}",
-    names: NameRule {
-        allows: |c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_'),
-        allowed: "letters, digits, / and _",
-        replacement: '_',
-        max_len: 64,
-        case: Case::Sensitive,
-        also: |_| None,
-    },
-    max_value_bytes: 100,
-    empty_values: false,
-    marks: true,
-    create_notices: true,
-    custom_tags: None,
-    binary: false,
-    batch: 1,
-};
+pub(crate) static ABILITIES: Abilities = abilities(true);
+
+/// A service that can hold no mark, and on which a write does not notice what is there.
+pub(crate) static UNMARKED: Abilities = abilities(false);
+
+const fn abilities(marks: bool) -> Abilities {
+    Abilities {
+        granularity: Granularity::SecretPath,
+        path_template: "{{ .MountAccessor }}/{{ .SecretPath }}",
+        key_template: "{{ .MountAccessor }}/{{ .SecretPath }}/{{ .SecretKey }}",
+        names: NameRule {
+            allows: |c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_'),
+            allowed: "letters, digits, / and _",
+            replacement: '_',
+            max_len: 64,
+            case: Case::Sensitive,
+            also: |_| None,
+        },
+        max_value_bytes: 100,
+        empty_values: false,
+        marks,
+        create_notices: marks,
+        custom_tags: None,
+        binary: false,
+        batch: 1,
+    }
+}
 
 impl TestKind {
     /// Tests keep kinds for ever, as programs do.
-    pub(crate) fn leak() -> &'static Self {
-        Box::leak(Box::new(Self { remotes: Arc::default() }))
+    pub(crate) fn leak(abilities: &'static Abilities) -> &'static Self {
+        Box::leak(Box::new(Self { remotes: Arc::default(), abilities }))
     }
 }
 
@@ -89,14 +97,15 @@ impl Kind for TestKind {
         FIELDS
     }
     fn abilities(&self) -> &'static Abilities {
-        &ABILITIES
+        self.abilities
     }
     fn open(&self, _: &Config, _: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
-        Ok(Arc::new(TestDestination(Arc::clone(&self.remotes))))
+        Ok(Arc::new(TestDestination(Arc::clone(&self.remotes), self.abilities.marks)))
     }
 }
 
-struct TestDestination(Arc<Remotes>);
+/// What it holds, and whether it holds marks.
+struct TestDestination(Arc<Remotes>, bool);
 
 impl TestDestination {
     async fn call(&self, what: &str, name: &RemoteName) -> Result<(), Fault> {
@@ -147,7 +156,7 @@ impl Destination for TestDestination {
         }
         let held = Held {
             value: put.value.expose_text().unwrap().to_owned(),
-            mark: Some(put.mark.clone()),
+            mark: self.1.then(|| put.mark.clone()),
             vaults: false,
         };
         let receipt = Receipt { revision: Some(revision(&held.value)), handle: None };
@@ -262,7 +271,11 @@ impl Bench {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        let kind = TestKind::leak();
+        Self::with_abilities(settings, &ABILITIES).await
+    }
+
+    pub(crate) async fn with_abilities(settings: Settings, abilities: &'static Abilities) -> Self {
+        let kind = TestKind::leak(abilities);
         Self::of(settings, kind, Arc::clone(&kind.remotes)).await
     }
 

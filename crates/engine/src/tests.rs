@@ -5,7 +5,7 @@ use model::{SyncStatus::*, json::SecretJson};
 
 use crate::{
     AssociationError, DestinationError, Removal, Settings,
-    testing::{Bench, Held, destination, secret},
+    testing::{Bench, Held, UNMARKED, destination, secret},
 };
 
 const NAME: &str = "kv_00000001/app/db";
@@ -472,4 +472,63 @@ async fn a_silent_destination_does_not_hold_up_another() {
     bench.write("s/5", Some(r#"{"a":"2"}"#)).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert!(bench.held().contains(&pair("fast/s/5", r#"{"a":"2"}"#)));
+}
+
+/// What is known of an entry where nothing can be marked: what we sent, and what we did not.
+async fn unmarked() -> Bench {
+    let bench = Bench::with_abilities(Settings::default(), &UNMARKED).await;
+    bench.configure("one", "{}").await;
+    bench.write("app/db", Some(r#"{"a":"1"}"#)).await;
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_marks_a_first_write_looks_and_leaves_a_strangers_entry_alone() {
+    let bench = unmarked().await;
+    let theirs = Held { value: "theirs".into(), mark: None, vaults: false };
+    bench.remotes.held.lock().unwrap().insert(NAME.to_owned(), theirs);
+    let views = bench.set("one", "app/db").await;
+    assert_eq!(
+        (views[0].status, views[0].failure.as_ref().unwrap().code.as_str()),
+        (ClientSideError, "name_taken")
+    );
+    assert_eq!(bench.calls(), [format!("look {NAME}")]);
+    // Not once an order removes the association, either.
+    bench.remove("one", "app/db").await;
+    assert_eq!(bench.held(), [pair(NAME, "theirs")]);
+    assert_eq!(bench.calls(), [""; 0]);
+    bench.configure("one", r#"{"on_conflict":"overwrite"}"#).await;
+    bench.set("one", "app/db").await;
+    assert_eq!(bench.held(), [pair(NAME, r#"{"a":"1"}"#)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_marks_what_was_never_sent_is_never_removed() {
+    let bench = unmarked().await;
+    bench.script([Some(Fault::client("access_denied", "no").retry(Retry::Slowly))]);
+    assert_eq!(bench.set("one", "app/db").await[0].status, ClientSideError);
+    let theirs = Held { value: "theirs".into(), mark: None, vaults: false };
+    bench.remotes.held.lock().unwrap().insert(NAME.to_owned(), theirs);
+    bench.remove("one", "app/db").await;
+    assert!(bench.views("one").await.is_empty());
+    assert_eq!(bench.held(), [pair(NAME, "theirs")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_marks_a_lost_first_write_is_known_again_and_one_call_changes() {
+    let bench = unmarked().await;
+    *bench.remotes.lose_answer.lock().unwrap() = true;
+    let views = bench.set("one", "app/db").await;
+    assert_eq!(views[0].status, ExternalServiceError);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(bench.status("one").await, [Synced]);
+    bench.calls();
+    bench.write("app/db", Some(r#"{"a":"2"}"#)).await;
+    bench.settle().await;
+    assert_eq!(bench.calls(), [format!("put {NAME}")]);
+    // A person who sets it again has it looked at and written again.
+    let views = bench.set("one", "app/db").await;
+    assert_eq!((views[0].status, bench.held()), (Synced, vec![pair(NAME, r#"{"a":"2"}"#)]));
+    bench.remove("one", "app/db").await;
+    assert_eq!(bench.held(), []);
 }

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use destinations::{Fault, Mark, WriteId};
-use model::{DestinationId, Timestamp, Version};
+use model::{DestinationId, RemoteName, Timestamp, Version};
 use store::{
     Node, StoreError, Stored, Transaction,
     records::{Association, Cause, Failure, LedgerEntry, NameClaim, Outbox, Outcome},
@@ -11,7 +12,7 @@ use store::{
 use tokio::time::Instant;
 
 use crate::{
-    apply::{self, Done, Job, Owner, Site},
+    apply::{self, Done, Job, Journal, Owner, Site},
     engine::Inner,
     gate::Gate,
     lanes::{Open, Taken, Urgency},
@@ -290,6 +291,14 @@ impl Inner {
                 jobs.push(Job { group, owner: owner.clone(), write, step });
             }
         }
+        let marks = opened.kind.abilities().marks;
+        let unmarked = works.iter().filter(|_| !marks);
+        let associations = unmarked.map(|work| (work.source, work.association.clone())).collect();
+        let ledgers = Ledgers {
+            inner: self,
+            destination: opened.record.id,
+            associations: tokio::sync::Mutex::new(associations),
+        };
         let site = Site {
             destination: adapter,
             abilities: opened.kind.abilities(),
@@ -298,12 +307,16 @@ impl Inner {
             settings: opened.options.settings,
             overwrite: opened.options.overwrite,
             gate,
+            journal: (!marks).then_some(&ledgers as &dyn Journal),
             now,
         };
         for done in apply::apply(&site, jobs).await {
             if let Some(work) = works.get_mut(done.group) {
                 work.done.push(done);
             }
+        }
+        for (work, (_, association)) in works.iter_mut().zip(ledgers.associations.into_inner()) {
+            work.association = association;
         }
         Ok(())
     }
@@ -505,6 +518,38 @@ impl Inner {
             fingerprint,
         ];
         WriteId(self.store.keys().digest("write", &parts))
+    }
+}
+
+/// The associations being worked on, to note writes in before they are sent.
+struct Ledgers<'a> {
+    inner: &'a Inner,
+    destination: DestinationId,
+    associations: tokio::sync::Mutex<Vec<(Node, Stored<Association>)>>,
+}
+
+#[async_trait]
+impl Journal for Ledgers<'_> {
+    async fn note(&self, group: usize, writes: &[(&RemoteName, WriteId)]) -> bool {
+        let mut associations = self.associations.lock().await;
+        let Some((source, association)) = associations.get_mut(group) else { return false };
+        let mut next = association.record.clone();
+        for (name, write) in writes {
+            if let Some(entry) = next.entries.iter_mut().find(|entry| entry.name == **name) {
+                entry.write = Some(write.0);
+            }
+        }
+        let key = self.inner.store.keys().association(self.destination, *source);
+        let mut transaction = self.inner.store.transaction();
+        transaction.expect(&key, Some(association.revision)).put(&key, &next);
+        // Whoever changed it meanwhile asked for another look at it.
+        match transaction.commit().await {
+            Ok(revision) => {
+                *association = Stored { record: next, revision };
+                true
+            }
+            Err(_) => false,
+        }
     }
 }
 
