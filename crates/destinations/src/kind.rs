@@ -2,7 +2,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use model::{Granularity, RemoteName, SecretBytes};
 
-use crate::{Config, Destination, Fault, Limits, Net};
+use crate::{Config, Destination, Fault, Limits, Net, Shared};
 
 /// A sort of destination, before anyone has configured one.
 pub trait Kind: Send + Sync {
@@ -18,6 +18,11 @@ pub trait Kind: Send + Sync {
 
     /// What it can do and what its rules are, as data.
     fn abilities(&self) -> &'static Abilities;
+
+    /// The credential its destinations may share instead of holding one each, if it has such.
+    fn shared(&self) -> Option<&'static Shared> {
+        None
+    }
 
     /// Opens a configured destination. Checks what a field table cannot say (this field needs that
     /// one); makes no call, so that a destination can be configured before its account exists.
@@ -69,6 +74,9 @@ pub struct Field {
     pub per_secret: bool,
     /// Says how secrets are delivered rather than how the service is reached: shown under `options`.
     pub option: bool,
+    /// A secret field of one way to authenticate, not kept any more once a request gives this field,
+    /// which is of another way.
+    pub replaced_by: Option<&'static str>,
     /// What is wrong with one text of it: the text itself, an element of a list, a key of a map.
     pub check: fn(&str) -> Option<&'static str>,
     /// One sentence for the reader of the documentation page.
@@ -86,6 +94,7 @@ impl Field {
             immutable: false,
             per_secret: false,
             option: false,
+            replaced_by: None,
             check: |_| None,
             help,
         }
@@ -118,6 +127,12 @@ impl Field {
     #[must_use]
     pub const fn option(mut self) -> Self {
         self.option = true;
+        self
+    }
+    /// Is given up when this other field is given.
+    #[must_use]
+    pub const fn replaced_by(mut self, other: &'static str) -> Self {
+        self.replaced_by = Some(other);
         self
     }
     /// Each text in it must pass this.

@@ -20,6 +20,7 @@ pub mod jwt;
 mod kind;
 mod limits;
 pub mod net;
+mod shared;
 mod vercel_project;
 
 pub use config::{COMMON_FIELDS, Config, CorruptConfig, ENDPOINT, FieldValue, MASK, Mode, fields_of};
@@ -32,6 +33,7 @@ pub use identity::{Identity, IdentityTokens};
 pub use kind::{Abilities, Case, Field, FieldFault, Kind, NameRule, Shape, TagRule};
 pub use limits::{Draw, Limits, Pool};
 pub use net::{Net, NetSettings};
+pub use shared::{Describe, Shared};
 
 /// Pretend services, for tests and the demo.
 #[cfg(feature = "fakes")]

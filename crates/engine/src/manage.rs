@@ -106,7 +106,9 @@ impl Engine {
             }
             let previous = before.as_ref().map(|before| config_of(&before.record)).transpose()?;
             let (config, unknown) = Config::read(kind, body, mode, previous.as_ref())?;
-            let options = inner.registry.try_open(kind, key, &config)?;
+            let mut whole = config.clone();
+            let shared = inner.registry.lay_in_shared(&inner.store, kind, &mut whole).await?;
+            let options = inner.registry.try_open(kind, key, &whole)?;
             if let (Some(before), Some(previous)) = (&before, &previous) {
                 self.refuse_immutable(kind, &before.record, previous, &config).await?;
             }
@@ -126,6 +128,10 @@ impl Engine {
             let mut transaction = inner.store.transaction();
             transaction.expect(&record_key, before.as_ref().map(|before| before.revision));
             transaction.put(&record_key, &record);
+            if let Some((key, credential)) = &shared {
+                // Written as it is, so that nobody removes it at the same moment.
+                transaction.expect(key, Some(credential.revision)).put(key, &credential.record);
+            }
             match transaction.commit().await {
                 Ok(_) => {}
                 Err(StoreError::Conflict) => continue,
@@ -275,7 +281,7 @@ impl Engine {
     }
 
     /// Puts a look at every association of a destination into the outbox, and opens its lane.
-    async fn look_at_all(&self, id: DestinationId, cause: Cause) -> Result<(), StoreError> {
+    pub(crate) async fn look_at_all(&self, id: DestinationId, cause: Cause) -> Result<(), StoreError> {
         self.0.lanes().lane(id).reopen();
         let places: Vec<_> = self.nodes_of(id).await?.into_iter().map(|node| (id, node)).collect();
         self.look_at(&places, cause).await
@@ -401,7 +407,7 @@ impl Inner {
     }
 }
 
-fn config_of(record: &Destination) -> Result<Config, StoreError> {
+pub(crate) fn config_of(record: &Destination) -> Result<Config, StoreError> {
     Config::from_bytes(&SecretBytes::from(record.config.as_slice())).map_err(|_| StoreError::Corrupt {
         tag: <Destination as store::Record>::TAG,
         what: "its settings do not parse",

@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use destinations::{Config, Destination, FieldFault, Identity, IdentityTokens, Kind, Net};
+use destinations::{Config, Destination, FieldFault, Identity, IdentityTokens, Kind, Net, Shared};
 use model::{DestinationId, DestinationKey, SecretBytes};
-use store::{Cached, Store, StoreError, records};
+use store::{Cached, RecordKey, Store, StoreError, Stored, records};
 
 use crate::{
     IdentityIssuer,
@@ -89,6 +89,23 @@ impl Registry {
         Ok(options)
     }
 
+    /// Lays the shared credential that settings name, if they do, into them. What was laid in is told, so
+    /// that a change can be made to depend on it. One that is not there is left for [`Kind::open`] to refuse.
+    pub(crate) async fn lay_in_shared(
+        &self,
+        store: &Store,
+        kind: &'static dyn Kind,
+        config: &mut Config,
+    ) -> Result<Option<(RecordKey<records::SharedCredential>, Stored<records::SharedCredential>)>, StoreError>
+    {
+        let Some(shared) = kind.shared() else { return Ok(None) };
+        let Some(name) = config.text(shared.named_by) else { return Ok(None) };
+        let key = store.keys().shared_credential(shared.slug, name);
+        let Some(stored) = store.get(&key).await? else { return Ok(None) };
+        config.lay_in(shared, &shared_config(&stored.record)?);
+        Ok(Some((key, stored)))
+    }
+
     /// The destination of this name and identity, opened. `None` when it is not there any more.
     pub(crate) async fn get(
         &self,
@@ -106,17 +123,22 @@ impl Registry {
             self.forget(id);
             return Ok(None);
         };
-        let mut opened = slot.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = opened.as_ref()
-            && open.record == stored.record
         {
-            return Ok(Some(Arc::clone(open)));
+            let opened = slot.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(open) = opened.as_ref()
+                && open.record == stored.record
+            {
+                return Ok(Some(Arc::clone(open)));
+            }
         }
         let corrupt = |what| StoreError::Corrupt { tag: <records::Destination as store::Record>::TAG, what };
         let kind = self.kind(&key.kind).ok_or(corrupt("its type is one this version does not have"))?;
-        let config = Config::from_bytes(&SecretBytes::from(stored.record.config.as_slice()))
+        let mut config = Config::from_bytes(&SecretBytes::from(stored.record.config.as_slice()))
             .map_err(|_| corrupt("its settings do not parse"))?;
         let options = Options::read(kind, &config).map_err(|_| corrupt("its settings are not valid"))?;
+        // A change of the credential is a change of the generation of all that name it.
+        self.lay_in_shared(store, kind, &mut config).await?;
+        let mut opened = slot.opened.lock().unwrap_or_else(PoisonError::into_inner);
         // Only other settings make another adapter: what it has cached (tokens, keys, connections)
         // outlives a change of the record that is none of its business.
         let adapter = match opened.as_ref() {
@@ -131,7 +153,29 @@ impl Registry {
         Ok(Some(fresh))
     }
 
+    /// Opens settings again as they would be with another shared credential, to see whether they would.
+    pub(crate) fn try_open_with(
+        &self,
+        kind: &'static dyn Kind,
+        key: &DestinationKey,
+        config: &Config,
+        shared: &Shared,
+        credential: &Config,
+    ) -> Result<(), FieldFault> {
+        let mut config = config.clone();
+        config.lay_in(shared, credential);
+        kind.open(&config, &self.net(key)).map(drop)
+    }
+
     pub(crate) fn forget(&self, id: DestinationId) {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
+}
+
+/// The settings of a stored credential.
+pub(crate) fn shared_config(record: &records::SharedCredential) -> Result<Config, StoreError> {
+    Config::from_bytes(&SecretBytes::from(record.config.as_slice())).map_err(|_| StoreError::Corrupt {
+        tag: <records::SharedCredential as store::Record>::TAG,
+        what: "its settings do not parse",
+    })
 }

@@ -5,7 +5,7 @@ use model::{DestinationId, DestinationKey, MountAccessor, SecretPath, Version};
 
 use crate::records::{
     Association, Destination, Folder, IdentityKeys, Links, MountTable, NameClaim, Outbox, Record, SecretMeta,
-    SecretVersion, StoreHeader, SyncConfig, Token, TokenByAccessor,
+    SecretVersion, SharedCredential, StoreHeader, SyncConfig, Token, TokenByAccessor,
 };
 
 /// A place in a tree of names, told by a keyed hash chained from its parent: whoever holds the bytes
@@ -247,6 +247,17 @@ impl Keys {
         prefix(&[destination.as_bytes()])
     }
 
+    /// A credential that destinations share, by sort and name.
+    pub fn shared_credential(&self, sort: &str, name: &str) -> RecordKey<SharedCredential> {
+        let sort = self.child(b'c', &[], sort.as_bytes());
+        key(&[&sort.0, &self.child(b'd', &sort.0, name.as_bytes()).0])
+    }
+
+    /// All credentials of a sort.
+    pub fn shared_credentials_of(&self, sort: &str) -> RecordPrefix<SharedCredential> {
+        prefix(&[&self.child(b'c', &[], sort.as_bytes()).0])
+    }
+
     /// `sys/sync/config`.
     pub fn sync_config(&self) -> RecordKey<SyncConfig> {
         key(&[])
@@ -336,6 +347,10 @@ mod tests {
             (
                 keys.name_claim(id, "name").as_bytes(),
                 "340909090909090909090909090909090903212556cc279bd79cf8d1bbc612620d",
+            ),
+            (
+                keys.shared_credential("github-apps", "ours").as_bytes(),
+                "3885476a717953277c8649cf1b1528c3be0c0af4ef643ab6d3800b0d140cb5b4a8",
             ),
             (keys.sync_config().as_bytes(), "03"),
             (keys.identity_keys().as_bytes(), "04"),

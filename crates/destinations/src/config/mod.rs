@@ -11,7 +11,7 @@ pub use bytes::CorruptConfig;
 pub use common::{COMMON_FIELDS, ENDPOINT};
 pub use read::Mode;
 
-use crate::{Field, Kind};
+use crate::{Field, Kind, Shared};
 
 /// What a secret field that is set is shown as, and what is never taken for a value.
 pub const MASK: &str = "*****";
@@ -133,8 +133,17 @@ impl Config {
     /// the JSON type of its shape (vault-sync-api.md 3.3). What is not set is left out. A field whose
     /// [`Field::option`] is on belongs under `options` there, the others under `connection_details`.
     pub fn shown(&self, kind: &dyn Kind) -> serde_json::Map<String, Value> {
+        self.shown_of(fields_of(kind))
+    }
+
+    /// The same for a shared credential.
+    pub fn shown_shared(&self, shared: &Shared) -> serde_json::Map<String, Value> {
+        self.shown_of(shared.fields)
+    }
+
+    fn shown_of(&self, fields: impl IntoIterator<Item = &'static Field>) -> serde_json::Map<String, Value> {
         let mut shown = serde_json::Map::new();
-        for field in fields_of(kind) {
+        for field in fields {
             let value = match self.get(field.name) {
                 Some(FieldValue::Secret(_)) => Value::from(MASK),
                 // A kind that made a field secret later must not show what was stored before.
@@ -150,6 +159,14 @@ impl Config {
             shown.insert(field.name.to_owned(), value);
         }
         shown
+    }
+
+    /// Lays a shared credential into the settings of a destination that names it, for
+    /// [`crate::Kind::open`]. Its values go where no request can put any, and are not to be stored.
+    pub fn lay_in(&mut self, shared: &Shared, credential: &Self) {
+        for (field, value) in credential.iter() {
+            self.set(shared.place(field), value.clone());
+        }
     }
 
     /// The names of the fields in which two configurations differ, sorted.

@@ -6,7 +6,7 @@ use model::{SecretBytes, json::SecretJson};
 use serde_json::{Map, Value};
 
 use super::{Config, FieldValue, MASK, fields_of};
-use crate::{Field, FieldFault, Kind, Shape};
+use crate::{Field, FieldFault, Kind, Shape, Shared};
 
 /// How a request body is laid over what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,38 +38,71 @@ impl Config {
         mode: Mode,
         previous: Option<&Self>,
     ) -> Result<(Self, Vec<String>), FieldFault> {
-        let Value::Object(body) = body.expose() else {
-            return Err(FieldFault::new("body", "must be a JSON object"));
-        };
+        let body = object(body)?;
         let mut config = Self::default();
         for field in fields_of(kind) {
-            let before = previous.and_then(|p| p.get(field.name));
-            let kept = match read_field(field, body.get(field.name), mode)? {
-                Given::Value(FieldValue::Map(map)) if mode == Mode::Merge => Some(merged(before, &map)),
-                Given::Value(value) => Some(value),
-                Given::Nothing if mode == Mode::Merge || field.secret => before.cloned(),
-                Given::Nothing | Given::Clear => None,
-            };
-            if let Some(value) = kept {
-                config.set(field.name, value);
-            }
+            config.take(field, body, mode, previous)?;
         }
         if mode == Mode::Merge {
             remove_from_maps(kind, body, &mut config)?;
         }
-        config.check_whole(kind)?;
+        config.check_required(fields_of(kind))?;
+        config.check_tags(kind)?;
         let known = |name: &str| name == TAGS_TO_REMOVE || fields_of(kind).any(|field| field.name == name);
         let unknown = body.keys().filter(|name| !known(name)).cloned().collect();
         Ok((config, unknown))
     }
 
-    /// What only the whole configuration shows, as far as the tables of the kind say it.
-    fn check_whole(&self, kind: &dyn Kind) -> Result<(), FieldFault> {
-        for field in fields_of(kind) {
+    /// Reads a request body that makes or replaces a shared credential; otherwise as [`Config::read`].
+    pub fn read_shared(
+        shared: &Shared,
+        body: &SecretJson,
+        previous: Option<&Self>,
+    ) -> Result<(Self, Vec<String>), FieldFault> {
+        let body = object(body)?;
+        let mut config = Self::default();
+        for field in shared.fields {
+            config.take(field, body, Mode::Replace, previous)?;
+        }
+        config.check_required(shared.fields)?;
+        let known = |name: &str| shared.fields.iter().any(|field| field.name == name);
+        let unknown = body.keys().filter(|name| !known(name)).cloned().collect();
+        Ok((config, unknown))
+    }
+
+    /// Takes one field from a body, or keeps what there was.
+    fn take(
+        &mut self,
+        field: &Field,
+        body: &Map<String, Value>,
+        mode: Mode,
+        previous: Option<&Self>,
+    ) -> Result<(), FieldFault> {
+        let before = previous.and_then(|p| p.get(field.name));
+        let replaced = field.replaced_by.and_then(|other| body.get(other)).is_some_and(says_something);
+        let kept = match read_field(field, body.get(field.name), mode)? {
+            Given::Value(FieldValue::Map(map)) if mode == Mode::Merge => Some(merged(before, &map)),
+            Given::Value(value) => Some(value),
+            Given::Nothing if replaced => None,
+            Given::Nothing if mode == Mode::Merge || field.secret => before.cloned(),
+            Given::Nothing | Given::Clear => None,
+        };
+        if let Some(value) = kept {
+            self.set(field.name, value);
+        }
+        Ok(())
+    }
+
+    fn check_required(&self, fields: impl IntoIterator<Item = &'static Field>) -> Result<(), FieldFault> {
+        for field in fields {
             if field.required && self.get(field.name).is_none() {
                 return Err(FieldFault::new(field.name, "is required"));
             }
         }
+        Ok(())
+    }
+
+    fn check_tags(&self, kind: &dyn Kind) -> Result<(), FieldFault> {
         if let Some(tags) = self.map("custom_tags") {
             let Some(rule) = &kind.abilities().custom_tags else {
                 let problem = format!("{} has no tags; leave this field out", kind.title());
@@ -79,6 +112,15 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn object(body: &SecretJson) -> Result<&Map<String, Value>, FieldFault> {
+    body.expose().as_object().ok_or_else(|| FieldFault::new("body", "must be a JSON object"))
+}
+
+/// Neither `null` nor an empty text, which stand for nothing.
+fn says_something(value: &Value) -> bool {
+    !value.is_null() && value.as_str() != Some("")
 }
 
 const TAGS_TO_REMOVE: &str = "tags_to_remove";

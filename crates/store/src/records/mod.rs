@@ -11,7 +11,7 @@ pub use identity::{IdentityKey, IdentityKeys};
 pub use kv::{Folder, SecretMeta, SecretVersion, VersionMeta};
 pub use sync::{
     Association, Cause, Destination, Failure, LedgerEntry, Links, NameClaim, Outbox, Outcome, Purge, Receipt,
-    SyncConfig,
+    SharedCredential, SyncConfig,
 };
 pub use system::{KvConfig, Mount, MountConfig, MountTable, StoreHeader};
 pub use tokens::{Token, TokenByAccessor};

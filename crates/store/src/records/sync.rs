@@ -231,9 +231,36 @@ impl Default for SyncConfig {
     }
 }
 
+/// A credential that destinations share, such as a GitHub app.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedCredential {
+    /// Its sort, as the URL names it: `github-apps`.
+    pub sort: String,
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What makes it, in the form `destinations::Config` writes. Wiped on drop.
+    #[serde(with = "super::run")]
+    pub config: Vec<u8>,
+}
+
+impl Drop for SharedCredential {
+    fn drop(&mut self) {
+        wipe(&mut self.config);
+    }
+}
+
+impl fmt::Debug for SharedCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedCredential({}/{})", self.sort, self.name)
+    }
+}
+
 record!(SyncConfig, 0x03, 1);
 record!(Destination, 0x30, 1);
 record!(Association, 0x31, 1);
 record!(Links, 0x32, 1);
 record!(Outbox, 0x33, 1);
 record!(NameClaim, 0x34, 1);
+record!(SharedCredential, 0x38, 1);

@@ -30,6 +30,7 @@ fn tags_are_pinned_and_unique() {
         (Links::TAG, 0x32),
         (Outbox::TAG, 0x33),
         (NameClaim::TAG, 0x34),
+        (SharedCredential::TAG, 0x38),
     ];
     for (tag, pinned) in tags {
         assert_eq!(tag, pinned);
@@ -267,6 +268,10 @@ impl Any {
         Outbox { at: self.time(), due: self.option(Self::time), cause: causes[self.below(5)] }
     }
 
+    fn shared_credential(&self) -> SharedCredential {
+        SharedCredential { sort: self.text(), name: self.text(), created: self.time(), config: self.bytes() }
+    }
+
     fn name_claim(&self) -> NameClaim {
         NameClaim {
             source: Node(self.array()),
@@ -293,6 +298,7 @@ proptest! {
         reads_back(&Links { destinations: any.list(|any| DestinationId::random(&any.0)) });
         reads_back(&any.outbox());
         reads_back(&any.name_claim());
+        reads_back(&any.shared_credential());
     }
 
     #[test]
@@ -324,6 +330,7 @@ fn decode_all(format: u8, bytes: &[u8]) {
     let _ = Links::decode(format, bytes);
     let _ = Outbox::decode(format, bytes);
     let _ = NameClaim::decode(format, bytes);
+    let _ = SharedCredential::decode(format, bytes);
 }
 
 /// A sample of each record and its bytes in format 1.
@@ -504,5 +511,14 @@ fn the_layout_of_every_record_is_pinned() {
     pinned(
         &NameClaim { source: Node([8; 16]), sub_key: Some(text("k")), name: RemoteName::from_kind("n") },
         "0808080808080808080808080808080801016b016e",
+    );
+    pinned(
+        &SharedCredential {
+            sort: text("github-apps"),
+            name: text("ours"),
+            created: early,
+            config: vec![1, 2, 3],
+        },
+        "0b6769746875622d61707073046f7572730203010203",
     );
 }

@@ -1,5 +1,7 @@
 //! `sys/sync/*` and `sys/activation-flags`: the founding API (vault-sync-api.md 3 and 5).
 
+mod shared;
+
 use std::collections::BTreeMap;
 
 use destinations::{Mode, fields_of};
@@ -108,6 +110,7 @@ impl SyncApi {
                 Ok(key) => Ok(self.engine.destination(&key).await.is_ok_and(|found| found.is_some())),
                 Err(_) => Ok(false),
             },
+            [sort, name] => self.shared_exists(sort, name).await,
             _ => Ok(true),
         }
     }
@@ -146,6 +149,7 @@ impl SyncApi {
             (Read, ["associations", "destinations"]) => self.find_associations(request).await,
             (Read, ["associations", mount, secret]) => self.associations_of(mount, secret).await,
             (_, ["config"] | ["destinations" | "associations", ..]) => Err(AppError::UnsupportedOperation),
+            (_, [sort, rest @ ..]) => self.handle_shared(request, sort, rest).await,
             _ => Err(AppError::unsupported_path()),
         }
     }
@@ -414,6 +418,12 @@ impl SyncApi {
         let mut options = Map::new();
         let mut details = Map::new();
         let kind = self.engine.kinds().iter().find(|kind| kind.slug() == view.key.kind);
+        if let Some(shared) = kind.and_then(|kind| kind.shared())
+            && let Some(name) = view.settings.get(shared.named_by)
+        {
+            // Nested, as the documentation has it, beside the flat form that the Terraform provider reads.
+            details.insert(shared.shown_in.to_owned(), json!({ shared.named_by: name }));
+        }
         for (name, value) in &view.settings {
             let is_option =
                 kind.is_some_and(|kind| fields_of(*kind).any(|field| field.name == name && field.option));
