@@ -13,6 +13,7 @@ mod config;
 mod destination;
 mod fault;
 mod file;
+mod gh;
 mod identity;
 pub mod in_mem;
 mod json;
@@ -40,16 +41,19 @@ pub use shared::{Describe, Shared};
 pub mod fakes {
     pub use crate::aws_sm::fake::{FakeAws, Trouble, View};
     pub use crate::azure_kv::fake::{FakeAzure, Refuse, SecretView};
+    pub use crate::gh::fake::{FakeGithub, GithubTrouble, RsaPem, Stored};
     pub use crate::vercel_project::fake::{Answer, Exchange, FakeVercel, ListShape, Seen};
 }
 
 /// Every kind there is, in the order of their slugs.
 pub fn kinds() -> &'static [&'static dyn Kind] {
     static IN_MEM: in_mem::InMem = in_mem::InMem::new();
+    static GH: gh::GhKind = gh::GhKind::new();
     static KINDS: &[&dyn Kind] = &[
         &aws_sm::AwsSmKind,
         &azure_kv::AzureKvKind,
         &file::FileKind,
+        &GH,
         &IN_MEM,
         &vercel_project::VercelProjectKind,
     ];

@@ -524,6 +524,7 @@ mod tests {
             settings: [0; 32],
             overwrite: false,
             gate: None,
+            journal: None,
             now: Timestamp::from_secs(9),
         };
         let desired = Desired {

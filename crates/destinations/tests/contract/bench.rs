@@ -13,11 +13,13 @@ use model::{
 };
 use serde_json::Value;
 
-use crate::{aws, azure, local, vercel};
+use crate::{aws, azure, github, local, vercel};
 
 /// What a trial needs of kind and part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
+    /// Entries can be put there at all. What has marks has this.
+    Holds,
     /// A mark that can be read.
     Marks,
     /// Custom tags.
@@ -72,9 +74,11 @@ impl Part {
             || destinations::kinds().iter().any(|kind| kind.slug() == self.kind && kind.reads_values());
         let lacking = needs.iter().find(|need| match need {
             Need::Reads => !reads(),
+            Need::Holds => !self.able.contains(&Need::Holds) && !self.able.contains(&Need::Marks),
             need => !self.able.contains(need),
         })?;
         Some(match lacking {
+            Need::Holds => "lets nobody in",
             Need::Marks => "has no marks",
             Need::Tags => "has no custom tags",
             Need::Recovery => "deletes at once",
@@ -97,6 +101,7 @@ pub(crate) fn parts() -> Vec<Part> {
     parts.extend(aws::parts());
     parts.extend(azure::parts());
     parts.extend(vercel::parts());
+    parts.extend(github::parts());
     parts
 }
 

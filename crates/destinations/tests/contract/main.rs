@@ -10,6 +10,10 @@
 //! | `KEYFERRY_TEST_MOTO` | base URL of a moto server |
 //! | `KEYFERRY_TEST_MOTO_AUTH` | base URL of a moto server that checks credentials |
 //! | `KEYFERRY_TEST_MINISTACK` | base URL of a ministack |
+//! | `KEYFERRY_TEST_PRISM_GITHUB` | base URL of a Prism that mocks GitHub's own description |
+//! | `KEYFERRY_TEST_EMULATE_GITHUB` | base URL of an emulate's GitHub |
+//! | `KEYFERRY_TEST_NACL_PYTHON` | a Python that has PyNaCl |
+//! | `KEYFERRY_TEST_REAL_GITHUB_TOKEN`, `…_OWNER`, `…_REPOSITORY` | a real repository, to which values can be written but not read back |
 //! | `KEYFERRY_TEST_REAL_AWS_REGION`, `…_ACCESS_KEY_ID`, `…_SECRET_ACCESS_KEY` | a real account |
 //! | `KEYFERRY_TEST_REAL_AZURE_VAULT`, `…_TENANT_ID`, `…_CLIENT_ID`, `…_CLIENT_SECRET` | a real vault; its address and an app that may do everything with its secrets |
 //! | `KEYFERRY_TEST_EMULATE_VERCEL` | base URL of an emulate's Vercel |
@@ -25,6 +29,8 @@ mod bench;
 mod credentials;
 mod emulate;
 mod gaps;
+mod github;
+mod judge;
 mod local;
 mod vercel;
 mod watch;
@@ -43,6 +49,7 @@ fn main() {
         add_part(&mut trials, &part);
     }
     trials.extend(credentials::trials());
+    trials.extend(github::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
 

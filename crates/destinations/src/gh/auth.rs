@@ -1,0 +1,220 @@
+//! Who the calls are made as: a token, or an installation of a GitHub app (destinations.md 4.3).
+//!
+//! An app proves itself with a short statement signed by its private key, and gets a token for one
+//! installation in exchange, which is narrowed to what this destination needs and lasts an hour.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, Uri};
+use model::{SecretBytes, Timestamp};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{account, api::Wire, faults, place::Scope};
+use crate::{Fault, Retry, jwt::SigningKey, net::Effect};
+
+/// Tokens are renewed this long before they expire.
+const RENEW_BEFORE: Duration = Duration::from_secs(300);
+
+/// Tokens that expire sooner than this are not used any more.
+const LAST_USE_BEFORE: Duration = Duration::from_secs(20);
+
+/// How long an app's statement lasts; GitHub takes ten minutes at most, counted by its own clock.
+const STATEMENT_LASTS: i64 = 540;
+
+/// How far back it is dated, for clocks that are a little fast.
+const STATEMENT_BACKDATED: i64 = 60;
+
+/// A difference below this is no reason to doubt the clock.
+const NOTABLE_SKEW_SECS: u64 = 30;
+
+/// What calls are authorised with.
+pub(super) struct Token {
+    pub(super) header: HeaderValue,
+    expires: Option<Timestamp>,
+}
+
+impl Token {
+    /// From a token's text.
+    fn new(token: &SecretBytes, expires: Option<Timestamp>) -> Option<Self> {
+        // Into the header it is sent in, by way of a copy that wipes itself.
+        let text = token.expose_text().ok()?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(7 + text.len()));
+        bytes.extend_from_slice(b"Bearer ");
+        bytes.extend_from_slice(text.as_bytes());
+        let mut header = HeaderValue::from_bytes(&bytes).ok()?;
+        header.set_sensitive(true);
+        Some(Self { header, expires })
+    }
+
+    fn lasts(&self, now: Timestamp, at_least: Duration) -> bool {
+        self.expires.is_none_or(|expires| expires > now.plus(at_least))
+    }
+}
+
+/// Where tokens come from.
+pub(super) enum Source {
+    /// A personal access token.
+    Fixed(Arc<Token>),
+    /// An installation of an app.
+    App(Box<App>),
+}
+
+impl Source {
+    /// A token that does not change. `None` if it cannot stand in a header.
+    pub(super) fn fixed(token: &SecretBytes) -> Option<Self> {
+        Token::new(token, None).map(|token| Self::Fixed(Arc::new(token)))
+    }
+
+    /// A token that will last for a while.
+    pub(super) async fn get(&self, wire: &Wire, scope: &Scope) -> Result<Arc<Token>, Fault> {
+        match self {
+            Self::Fixed(token) => Ok(Arc::clone(token)),
+            Self::App(app) => app.get(wire, scope).await,
+        }
+    }
+
+    /// Forgets a token that was refused. Whether there may be another.
+    pub(super) fn refused(&self, used: &Arc<Token>) -> bool {
+        let Self::App(app) = self else { return false };
+        let current = app.current.load();
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, used)) {
+            app.current.store(None);
+        }
+        true
+    }
+}
+
+/// One installation of an app, as one destination uses it.
+pub(super) struct App {
+    pub(super) id: i64,
+    pub(super) key: SigningKey,
+    /// Where its tokens are made.
+    pub(super) tokens: Uri,
+    /// What they are narrowed to.
+    pub(super) narrowed: Bytes,
+    pub(super) current: ArcSwapOption<Token>,
+    pub(super) loading: tokio::sync::Mutex<()>,
+    /// How many seconds GitHub's clock is ahead of ours, once that has been noticed.
+    pub(super) skew: AtomicI64,
+}
+
+impl App {
+    /// Whoever comes first asks for a token; the others wait for it.
+    async fn get(&self, wire: &Wire, scope: &Scope) -> Result<Arc<Token>, Fault> {
+        let clock = wire.net.clock();
+        if let Some(current) = self.current.load_full().filter(|t| t.lasts(clock.now(), RENEW_BEFORE)) {
+            return Ok(current);
+        }
+        let _turn = self.loading.lock().await;
+        let current = self.current.load_full();
+        if let Some(current) = current.as_ref().filter(|t| t.lasts(clock.now(), RENEW_BEFORE)) {
+            return Ok(Arc::clone(current));
+        }
+        match self.load(wire, scope).await {
+            Ok(fresh) => {
+                let fresh = Arc::new(fresh);
+                self.current.store(Some(Arc::clone(&fresh)));
+                Ok(fresh)
+            }
+            Err(fault) => match current.filter(|t| t.lasts(clock.now(), LAST_USE_BEFORE)) {
+                Some(current) => {
+                    tracing::warn!(%fault, "a GitHub app's token could not be renewed yet");
+                    Ok(current)
+                }
+                None => Err(fault),
+            },
+        }
+    }
+
+    async fn load(&self, wire: &Wire, scope: &Scope) -> Result<Token, Fault> {
+        let mut corrected = false;
+        loop {
+            wire.account.check()?;
+            let now = wire.net.clock().now();
+            let theirs = now.as_secs().saturating_add(self.skew.load(Ordering::Relaxed));
+            let statement = self.statement(theirs)?;
+            let Some(statement) = Token::new(&statement, None) else {
+                return Err(Fault::internal("statement_malformed", "the app's statement cannot be sent"));
+            };
+            let post = (Method::POST, self.tokens.clone(), Some(self.narrowed.clone()));
+            // It makes a token that nobody uses if the answer is lost: nothing that would have to be undone.
+            let answer = wire.exchange(post, &statement.header, Effect::Read).await?;
+            if answer.status.is_success() {
+                return read(&answer.body, theirs.saturating_sub(now.as_secs()));
+            }
+            if answer.status == StatusCode::UNAUTHORIZED && !corrected {
+                corrected = true;
+                if let Some(date) = account::date(&answer.headers)
+                    && date.as_secs().abs_diff(theirs) >= NOTABLE_SKEW_SECS
+                {
+                    self.skew.store(date.as_secs().saturating_sub(now.as_secs()), Ordering::Relaxed);
+                    tracing::warn!(
+                        "this machine's clock is off; GitHub app requests are dated with GitHub's time"
+                    );
+                    continue;
+                }
+            }
+            // Opened for a few phrases.
+            return Err(faults::of_token_request(
+                scope,
+                answer.status,
+                &faults::message(answer.body.expose()),
+            ));
+        }
+    }
+}
+
+/// Reads an installation's token. Its time is GitHub's, which is `ahead` of ours by so many seconds.
+fn read(body: &SecretBytes, ahead: i64) -> Result<Token, Fault> {
+    #[derive(Deserialize)]
+    struct Made {
+        token: SecretBytes,
+        expires_at: String,
+    }
+    let unreadable = || {
+        Fault::internal("answer_unreadable", "GitHub answered with success, but not in the form it promises")
+    };
+    // Opened to be taken apart; the token goes into a wrapper of its own.
+    let made: Made = serde_json::from_slice(body.expose()).map_err(|_| unreadable())?;
+    let expires: jiff::Timestamp = made.expires_at.parse().map_err(|_| unreadable())?;
+    let expires = Timestamp::from_secs(expires.as_second().saturating_sub(ahead));
+    Token::new(&made.token, Some(expires)).ok_or_else(unreadable)
+}
+
+/// What an app says of itself: who it is, and since and until when that is said.
+#[derive(Serialize)]
+struct Statement {
+    iat: i64,
+    exp: i64,
+    iss: String,
+}
+
+impl App {
+    /// Signed with the app's key, at `now`.
+    fn statement(&self, now: i64) -> Result<SecretBytes, Fault> {
+        let statement = Statement {
+            iat: now.saturating_sub(STATEMENT_BACKDATED),
+            exp: now.saturating_add(STATEMENT_LASTS),
+            iss: self.id.to_string(),
+        };
+        self.key.sign(None, &statement).ok_or_else(|| {
+            Fault::client("credentials_config", "the app's private key cannot sign").retry(Retry::Slowly)
+        })
+    }
+}
+
+/// As GitHub shows it beside the key: the SHA-256 of the public key's DER (vault-sync-api.md 3.6).
+pub(super) fn fingerprint(key: &SigningKey) -> Option<String> {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key.public_der()?);
+    Some(BASE64_STANDARD.encode(digest))
+}
