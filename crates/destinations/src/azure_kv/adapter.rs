@@ -164,9 +164,12 @@ impl AzureKv {
     async fn known(&self, job: &Job<'_>) -> Result<Known, Fault> {
         let look = match job.put.expect {
             Expect::Absent | Expect::Ours(None) => true,
-            // A repeated write is looked for. A change of settings alone goes to a version by its id.
+            // What may be a repetition is looked for. A change of settings alone goes to a version by its id.
             Expect::Ours(Some(_)) => {
-                self.plan.always_look || !job.put.value_changed || self.memory.was_sent(job.name(), job.write)
+                self.plan.always_look
+                    || !job.put.value_changed
+                    || job.put.last.unsure
+                    || self.memory.was_sent(job.name(), job.write)
             }
             Expect::Anything => self.memory.was_sent(job.name(), job.write),
         };
@@ -234,11 +237,11 @@ impl AzureKv {
 
     /// The write itself. A deleted secret that holds the name is recovered first, if that may be.
     async fn set(&self, job: &Job<'_>) -> Result<PutOutcome, Fault> {
-        match self.set_once(job).await {
-            Err(Refusal::Deleted(_)) => {}
+        let in_the_way = match self.set_once(job).await {
+            Err(Refusal::Deleted(fault)) => fault,
             outcome => return self.settle(job, outcome).await,
-        }
-        if let Some(taken) = self.recover(job).await? {
+        };
+        if let Some(taken) = self.recover(job, in_the_way).await? {
             return Ok(taken);
         }
         let outcome = self.set_once(job).await;
@@ -267,7 +270,7 @@ impl AzureKv {
     }
 
     /// Brings a deleted secret back, whose old versions come with it. Says when it is not ours to bring.
-    async fn recover(&self, job: &Job<'_>) -> Result<Option<PutOutcome>, Fault> {
+    async fn recover(&self, job: &Job<'_>, in_the_way: Fault) -> Result<Option<PutOutcome>, Fault> {
         match self.deleted(job.put.name).await {
             Ok(found) => {
                 if !(job.owns(found.mark().as_ref()) || job.takes_anything()) {
@@ -275,7 +278,7 @@ impl AzureKv {
                 }
             }
             // On its way from deleted to purged, or from live to deleted.
-            Err(Refusal::NotFound) => return Err(busy("Azure has not let go of the name yet")),
+            Err(Refusal::NotFound) => return Err(in_the_way),
             Err(Refusal::Denied(_)) if job.put.expect == Expect::Absent => {
                 let hidden = Present { recoverable: true, unreadable: true, ..Present::default() };
                 return Ok(Some(PutOutcome::Taken(hidden)));

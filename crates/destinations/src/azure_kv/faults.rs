@@ -110,7 +110,7 @@ pub(super) fn of_vault(operation: Operation, status: StatusCode, codes: &Codes) 
         (404, "VaultNotFound") => Refusal::Fault(told(no_such_vault())),
         (409, _) => match inner {
             "ObjectIsDeletedButRecoverable" => Refusal::Deleted(told(busy(
-                "the name is held by a deleted secret that could not be recovered yet",
+                "the name is held by a deleted secret that Azure has not let go of yet",
             ))),
             "ObjectIsBeingDeleted" => {
                 Refusal::Leaving(told(busy("Azure is still deleting the secret of this name")))

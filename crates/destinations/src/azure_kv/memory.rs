@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::wire::Entry;
 use crate::WriteId;
 
-/// For so long a look counts as just made.
-const FRESH: Duration = Duration::from_secs(10);
+/// For so long a look counts as just made: from the engine's look to its write.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// So many names are remembered; then all are forgotten.
 const MAX_NAMES: usize = 10_000;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use destinations::{
-    Destination, Fault, Kind, NetSettings, Put, PutOutcome, Remote, Remove,
+    Destination, Fault, Held, Kind, NetSettings, Put, PutOutcome, Remote, Remove,
     fakes::{FakeAzure, Trouble},
     kinds,
     net::{Client, Effect, Policy, Snapshot},
@@ -46,6 +46,13 @@ pub(crate) fn parts() -> Vec<Part> {
                 Need::Credentials,
             ],
         },
+        // The same, taking its time as Azure does, and seen only through its interface.
+        Part {
+            kind: "azure-kv",
+            name: "slow-fake",
+            setting: Setting::There(Arc::new(|| Box::pin(slow_fake()))),
+            able: COMMON,
+        },
         Part { kind: "azure-kv", name: "real", setting: real(), able: COMMON },
     ]
 }
@@ -64,16 +71,23 @@ fn prefix() -> String {
     format!("kf-{run}-{next}-")
 }
 
+fn settings(fake: &FakeAzure, secret: &str) -> Value {
+    json!({"key_vault_uri": FakeAzure::VAULT, "endpoint": fake.url(), "auth_endpoint": fake.url(),
+        "tenant_id": FakeAzure::TENANT, "client_id": FakeAzure::CLIENT_ID, "client_secret": secret})
+}
+
+async fn slow_fake() -> Bench {
+    let fake = FakeAzure::start(Arc::new(SystemClock)).await.unwrap();
+    fake.set_limbo(Duration::from_secs(1));
+    as_real(settings(&fake, FakeAzure::CLIENT_SECRET), Box::new(fake)).await
+}
+
 async fn fake() -> Bench {
     let fake = Arc::new(FakeAzure::start(Arc::new(SystemClock)).await.unwrap());
-    let settings = |secret: &str| {
-        json!({"key_vault_uri": FakeAzure::VAULT, "endpoint": fake.url(), "auth_endpoint": fake.url(),
-            "tenant_id": FakeAzure::TENANT, "client_id": FakeAzure::CLIENT_ID, "client_secret": secret})
-    };
     Bench {
         kind: kind(),
-        settings: settings(FakeAzure::CLIENT_SECRET),
-        wrong: settings("another secret"),
+        settings: settings(&fake, FakeAzure::CLIENT_SECRET),
+        wrong: settings(&fake, "another secret"),
         back: Arc::new(FakeBackdoor { fake: Arc::clone(&fake), told: AtomicU64::new(0) }),
         prefix: prefix(),
         patient: false,
@@ -154,31 +168,17 @@ fn real() -> Setting {
     let (Some(vault), Some(tenant), Some(client), Some(secret)) = variables else {
         return Setting::Missing("KEYFERRY_TEST_REAL_AZURE_* are not set");
     };
-    // Lets the whole suite be tried against something that only looks real.
-    let (endpoint, authority) =
-        (variable("KEYFERRY_TEST_REAL_AZURE_ENDPOINT"), variable("KEYFERRY_TEST_REAL_AZURE_AUTHORITY"));
     Setting::There(Arc::new(move || {
-        let mut settings = json!({"key_vault_uri": vault, "tenant_id": tenant, "client_id": client, "client_secret": secret});
-        for (field, value) in [("endpoint", &endpoint), ("auth_endpoint", &authority)] {
-            if let Some(value) = value {
-                settings[field] = value.as_str().into();
-            }
-        }
-        Box::pin(async move {
-            let mut wrong = settings.clone();
-            wrong["client_secret"] = "wrong".into();
-            let probe = Probe::new(&settings).await;
-            Bench {
-                kind: kind(),
-                settings,
-                wrong,
-                back: Arc::new(probe),
-                prefix: prefix(),
-                patient: true,
-                keep: Box::new(()),
-            }
-        })
+        let settings = json!({"key_vault_uri": vault, "tenant_id": tenant, "client_id": client, "client_secret": secret});
+        Box::pin(as_real(settings, Box::new(())))
     }))
+}
+
+async fn as_real(settings: Value, keep: Box<dyn Send + Sync>) -> Bench {
+    let mut wrong = settings.clone();
+    wrong["client_secret"] = "wrong".into();
+    let back = Arc::new(Probe::new(&settings).await);
+    Bench { kind: kind(), settings, wrong, back, prefix: prefix(), patient: true, keep }
 }
 
 /// Speaks to a vault on its own.
@@ -188,8 +188,10 @@ struct Probe {
     token: String,
 }
 
-/// A real vault takes its time with deleting and recovering.
-const PATIENCE: usize = 100;
+/// A real vault takes its time with deleting and recovering: so often it is asked again,
+const PATIENCE: usize = 400;
+/// so long after the last time.
+const PAUSE: Duration = Duration::from_millis(250);
 
 impl Probe {
     async fn new(settings: &Value) -> Self {
@@ -238,7 +240,7 @@ impl Probe {
             if wanted.contains(&status) {
                 return answer;
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(PAUSE).await;
         }
         panic!("{method} {place} never came to {wanted:?}");
     }
@@ -299,7 +301,7 @@ impl Destination for Patient {
             if !busy(&outcome) {
                 return outcome;
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(PAUSE).await;
         }
         self.0.put(put).await
     }
@@ -310,12 +312,16 @@ impl Destination for Patient {
             if !busy(&outcome) {
                 return outcome;
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(PAUSE).await;
         }
         self.0.remove(remove).await
     }
 
     async fn look_many(&self, names: &[RemoteName]) -> Vec<Result<Remote, Fault>> {
         self.0.look_many(names).await
+    }
+
+    async fn read_many(&self, names: &[RemoteName]) -> Vec<Result<Held, Fault>> {
+        self.0.read_many(names).await
     }
 }
