@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
+mod azure;
 mod bench;
 
 use std::time::Duration;
@@ -183,7 +184,7 @@ async fn bad_settings_are_refused_by_name_and_nothing_is_stored() {
     assert_eq!(bench.get(DESTINATION).await.status, 404);
     let unknown = bench.post("sys/sync/destinations/nope/x", json!({})).await;
     assert_eq!(
-        (unknown.status, unknown.text().contains("aws-sm, file, in-mem")),
+        (unknown.status, unknown.text().contains("aws-sm, azure-kv, file, in-mem")),
         (400, true),
         "{}",
         unknown.text()
