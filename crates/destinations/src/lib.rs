@@ -13,6 +13,7 @@ mod config;
 mod destination;
 mod fault;
 mod file;
+mod gcp_sm;
 mod gh;
 mod identity;
 pub mod in_mem;
@@ -41,6 +42,7 @@ pub use shared::{Describe, Shared};
 pub mod fakes {
     pub use crate::aws_sm::fake::{FakeAws, Trouble, View};
     pub use crate::azure_kv::fake::{FakeAzure, Refuse, SecretView};
+    pub use crate::gcp_sm::fake::{FakeGcp, GcpView};
     pub use crate::gh::fake::{FakeGithub, GithubTrouble, RsaPem, Stored};
     pub use crate::vercel_project::fake::{Answer, Exchange, FakeVercel, ListShape, Seen};
 }
@@ -53,6 +55,7 @@ pub fn kinds() -> &'static [&'static dyn Kind] {
         &aws_sm::AwsSmKind,
         &azure_kv::AzureKvKind,
         &file::FileKind,
+        &gcp_sm::GcpSmKind,
         &GH,
         &IN_MEM,
         &vercel_project::VercelProjectKind,

@@ -13,7 +13,7 @@ use model::{
 };
 use serde_json::Value;
 
-use crate::{aws, azure, github, local, vercel};
+use crate::{aws, azure, gcp, github, local, vercel};
 
 /// What a trial needs of kind and part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,7 @@ pub(crate) fn parts() -> Vec<Part> {
     let mut parts = local::parts();
     parts.extend(aws::parts());
     parts.extend(azure::parts());
+    parts.extend(gcp::parts());
     parts.extend(vercel::parts());
     parts.extend(github::parts());
     parts
@@ -134,7 +135,11 @@ pub(crate) trait Backdoor: Send + Sync {
     async fn tags(&self, _: &str) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
-    /// How many versions are kept.
+    /// How the service keeps the key or value of a custom tag.
+    fn kept(&self, text: &str) -> String {
+        text.to_owned()
+    }
+    /// How many versions there ever were.
     async fn versions(&self, _: &str) -> usize {
         0
     }

@@ -29,6 +29,7 @@ mod bench;
 mod credentials;
 mod emulate;
 mod gaps;
+mod gcp;
 mod github;
 mod judge;
 mod local;

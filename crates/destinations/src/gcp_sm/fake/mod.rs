@@ -1,0 +1,388 @@
+//! A small pretend Google: Secret Manager with the behaviour destinations.md 3 describes, and as much of
+//! the token service, of the exchange of identities and of a machine's metadata service as credentials
+//! need. On loopback, in memory, for tests and the demo.
+//!
+//! It checks tokens, signatures, etags, checksums, and the form of everything it is sent; it knows expiry
+//! by its clock, counts calls, and can be told to misbehave.
+
+mod secrets;
+mod tokens;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use model::Clock;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+pub use secrets::GcpView;
+use secrets::{Refused, Secrets};
+use tokens::Tokens;
+
+use crate::aws_sm::fake::Trouble;
+
+/// Largest request that is read.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// The running pretend Google. It ends when this is dropped.
+pub struct FakeGcp {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    address: SocketAddr,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    secrets: Secrets,
+    tokens: Tokens,
+    calls: BTreeMap<String, usize>,
+    troubles: Vec<(String, VecDeque<Trouble>)>,
+    denied: Vec<String>,
+    quota_projects: Vec<String>,
+}
+
+/// Calls that are not Secret Manager's.
+const OTHERS: [&str; 5] = ["token", "metadata", "sts", "impersonate", "subject"];
+
+impl FakeGcp {
+    /// The project that has everything.
+    pub const PROJECT: &str = "keyferry-pretend";
+    /// The service account whose key is in [`FakeGcp::credentials`].
+    pub const ACCOUNT: &str = "sync@keyferry-pretend.iam.gserviceaccount.com";
+
+    /// Starts on a free loopback port.
+    pub async fn start(clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared { clock, address, state: Mutex::default() });
+        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Ok(Self { address, shared, server })
+    }
+
+    /// The base URL of everything; tokens are given at `/token`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How often something was called, refused calls included: `create`, `get`, `list`, `patch`, `delete`,
+    /// `addVersion`, `getVersion`, `listVersions`, `access`, `destroy`, `disable`; `token`, `metadata`,
+    /// `sts`, `impersonate`, `subject`.
+    pub fn calls(&self, operation: &str) -> usize {
+        self.state().calls.get(operation).copied().unwrap_or_default()
+    }
+
+    /// All calls of Secret Manager itself.
+    pub fn all_calls(&self) -> usize {
+        let state = self.state();
+        state.calls.iter().filter(|(name, _)| !OTHERS.contains(&name.as_str())).map(|(_, n)| n).sum()
+    }
+
+    /// Starts counting anew.
+    pub fn forget_calls(&self) {
+        self.state().calls.clear();
+    }
+
+    /// What becomes of the coming calls of an operation, one trouble each, in order.
+    pub fn trouble(&self, operation: &str, troubles: impl IntoIterator<Item = Trouble>) {
+        self.state().troubles.push((operation.to_owned(), troubles.into_iter().collect()));
+    }
+
+    /// Refuses an operation for lack of permission from now on, or no longer.
+    pub fn deny(&self, operation: &str, denied: bool) {
+        let mut state = self.state();
+        state.denied.retain(|name| name != operation);
+        if denied {
+            state.denied.push(operation.to_owned());
+        }
+    }
+
+    /// Lets no token in that was given until now.
+    pub fn revoke_tokens(&self) {
+        self.state().tokens.revoke();
+    }
+
+    /// The projects that were named to be charged, one for each call that named one.
+    pub fn quota_projects(&self) -> Vec<String> {
+        self.state().quota_projects.clone()
+    }
+
+    /// A KMS key that cannot be used.
+    pub fn break_kms_key(&self, name: &str) {
+        self.state().secrets.broken_keys.push(name.to_owned());
+    }
+
+    /// How long lists are behind.
+    pub fn set_list_lag(&self, lag: Duration) {
+        self.state().secrets.list_lag = lag;
+    }
+
+    /// Whether new versions say that their checksum was checked; they do from the start.
+    pub fn confirm_checksums(&self, confirm: bool) {
+        self.state().secrets.unconfirmed = !confirm;
+    }
+
+    /// Damages the values of versions to come.
+    pub fn damage_values(&self, damage: bool) {
+        self.state().secrets.damaging = damage;
+    }
+
+    /// A secret as it is, seen without a call.
+    pub fn view(&self, name: &str) -> Option<GcpView> {
+        self.state().secrets.view(name)
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.state().secrets.names()
+    }
+
+    /// Puts a stranger's secret with one version there, in place of what is there.
+    pub fn plant(&self, name: &str, value: &str, labels: &[(&str, &str)]) {
+        let now = self.shared.clock.now();
+        self.state().secrets.plant(name, value, labels, now);
+    }
+
+    /// Takes a secret away.
+    pub fn take_away(&self, name: &str) {
+        self.state().secrets.take_away(name);
+    }
+
+    /// Somebody adds a version to a secret. Its number.
+    pub fn add_version(&self, name: &str, value: &str) -> u64 {
+        let now = self.shared.clock.now();
+        self.state().secrets.add_foreign(name, value, now)
+    }
+
+    /// Somebody disables or destroys a version.
+    pub fn end_version(&self, name: &str, number: u64, destroy: bool) {
+        let now = self.shared.clock.now();
+        self.state().secrets.end_foreign(name, number, destroy, now);
+    }
+
+    /// Somebody sets a label, or changes nothing: the etag is another either way.
+    pub fn touch(&self, name: &str, label: Option<(&str, &str)>) {
+        self.state().secrets.touch(name, label);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Drop for FakeGcp {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        let _ = socket.set_nodelay(true);
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = hyper::service::service_fn(move |request| {
+                let shared = Arc::clone(&shared);
+                async move { handle(&shared, request).await }
+            });
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(socket), service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// The connection is to break: hyper drops it when its service fails.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection breaks as it was told to")]
+struct Broken;
+
+type Answer = Response<Full<Bytes>>;
+
+async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Broken> {
+    let (head, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else { return Err(Broken) };
+    let body = body.to_bytes();
+    let call = Call::of(&head);
+    let trouble = {
+        let mut state = shared.state();
+        *state.calls.entry(call.operation.to_owned()).or_default() += 1;
+        state.next_trouble(call.operation)
+    };
+    match trouble {
+        None => {}
+        Some(Trouble::Refuse(status, http)) => return Ok(shared.refusal((status, http))),
+        Some(Trouble::Garbage(body, http)) => return Ok(shared.answer(http, "text/html", body)),
+        Some(Trouble::Break) => return Err(Broken),
+        Some(Trouble::Hang) => std::future::pending().await,
+        Some(Trouble::Slow(time)) => tokio::time::sleep(time).await,
+        Some(Trouble::LoseAnswer) => {
+            drop(shared.carry_out(&call, &head, &body));
+            return Err(Broken);
+        }
+    }
+    Ok(shared.carry_out(&call, &head, &body))
+}
+
+impl State {
+    fn next_trouble(&mut self, operation: &str) -> Option<Trouble> {
+        let queue = self.troubles.iter_mut().find(|(name, queue)| name == operation && !queue.is_empty())?;
+        queue.1.pop_front()
+    }
+}
+
+/// What a request asks for.
+struct Call {
+    operation: &'static str,
+    project: String,
+    secret: String,
+    version: String,
+    query: BTreeMap<String, String>,
+}
+
+impl Call {
+    fn of(head: &Parts) -> Self {
+        let query = url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
+        let mut call = Self {
+            operation: "unknown",
+            project: String::new(),
+            secret: String::new(),
+            version: String::new(),
+            query: query.into_owned().collect(),
+        };
+        // An endpoint may have a path of its own.
+        let Some((_, rest)) = head.uri.path().split_once("/v1/projects/") else {
+            call.operation = tokens::operation_of(head.uri.path());
+            return call;
+        };
+        let parts: Vec<&str> = rest.split('/').collect();
+        let verb = |text: &str| {
+            let (name, verb) = text.split_once(':').unwrap_or((text, ""));
+            (name.to_owned(), verb.to_owned())
+        };
+        let get = head.method == Method::GET;
+        match parts.as_slice() {
+            [project, "secrets"] => {
+                (*project).clone_into(&mut call.project);
+                call.operation = if get { "list" } else { "create" };
+            }
+            [project, "secrets", secret] => {
+                let (secret, verb) = verb(secret);
+                (call.project, call.secret) = ((*project).to_owned(), secret);
+                call.operation = match (&head.method, verb.as_str()) {
+                    (&Method::GET, "") => "get",
+                    (&Method::PATCH, "") => "patch",
+                    (&Method::DELETE, "") => "delete",
+                    (&Method::POST, "addVersion") => "addVersion",
+                    _ => "unknown",
+                };
+            }
+            [project, "secrets", secret, "versions"] => {
+                (call.project, call.secret) = ((*project).to_owned(), (*secret).to_owned());
+                call.operation = "listVersions";
+            }
+            [project, "secrets", secret, "versions", version] => {
+                let (version, verb) = verb(version);
+                (call.project, call.secret) = ((*project).to_owned(), (*secret).to_owned());
+                call.version = version;
+                call.operation = match (get, verb.as_str()) {
+                    (true, "") => "getVersion",
+                    (true, "access") => "access",
+                    (false, "destroy") => "destroy",
+                    (false, "disable") => "disable",
+                    _ => "unknown",
+                };
+            }
+            _ => {}
+        }
+        call
+    }
+}
+
+impl Shared {
+    fn carry_out(&self, call: &Call, head: &Parts, body: &[u8]) -> Answer {
+        if OTHERS.contains(&call.operation) {
+            return self.tokens(call.operation, head, body);
+        }
+        if call.operation == "unknown" {
+            return self.answer(404, "text/html", "<html>404 CANARY-FROM-REMOTE</html>");
+        }
+        let now = self.clock.now();
+        let mut state = self.state();
+        let token = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if !token.is_some_and(|token| state.tokens.lets_in(token, now)) {
+            drop(state);
+            return self.refusal(("UNAUTHENTICATED", 401));
+        }
+        if let Some(project) = head.headers.get("x-goog-user-project") {
+            let project = project.to_str().unwrap_or_default().to_owned();
+            state.quota_projects.push(project);
+        }
+        if call.project != Self::project() || state.denied.iter().any(|denied| denied == call.operation) {
+            drop(state);
+            return self.refusal(("PERMISSION_DENIED", 403));
+        }
+        let body: Value = match (body.is_empty(), serde_json::from_slice(body)) {
+            (true, _) => json!({}),
+            (false, Ok(body)) => body,
+            (false, Err(_)) => {
+                drop(state);
+                return self.refusal(("INVALID_ARGUMENT", 400));
+            }
+        };
+        let outcome = state.secrets.call(call, &body, now);
+        drop(state);
+        match outcome {
+            Ok(answer) => self.answer(200, "application/json; charset=UTF-8", answer.to_string()),
+            Err(refused) => self.refusal(refused),
+        }
+    }
+
+    fn project() -> &'static str {
+        FakeGcp::PROJECT
+    }
+
+    /// Google's envelope. Real services repeat what they were sent. So does this, to catch who repeats it
+    /// further.
+    fn refusal(&self, (status, http): Refused) -> Answer {
+        let body =
+            json!({"error": {"code": http, "message": "refused: CANARY-FROM-REMOTE", "status": status}});
+        self.answer(http, "application/json; charset=UTF-8", body.to_string())
+    }
+
+    fn answer(&self, status: u16, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+        let now = jiff::Timestamp::from_second(self.clock.now().as_secs()).unwrap_or_default();
+        let mut answer = Response::new(Full::new(body.into()));
+        *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        answer.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+        let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(date) = http::HeaderValue::try_from(date) {
+            answer.headers_mut().insert(header::DATE, date);
+        }
+        answer
+    }
+}
