@@ -4,8 +4,9 @@ use aws_lc_rs::hmac;
 use model::{DestinationId, DestinationKey, MountAccessor, SecretPath, Version};
 
 use crate::records::{
-    Association, Destination, Folder, IdentityKeys, Links, MountTable, NameClaim, Outbox, Record, SecretMeta,
-    SecretVersion, SharedCredential, StoreHeader, SyncConfig, Token, TokenByAccessor,
+    Association, AuthTable, Destination, Entry, Folder, IdentityKeys, Links, MountTable, NameClaim, Outbox,
+    Policy, PolicyIndex, Record, SecretMeta, SecretVersion, SharedCredential, StoreHeader, SyncConfig, Token,
+    TokenByAccessor,
 };
 
 /// A place in a tree of names, told by a keyed hash chained from its parent: whoever holds the bytes
@@ -185,6 +186,44 @@ impl Keys {
         key(&[&self.child(b'a', &[], accessor.as_bytes()).0])
     }
 
+    /// A policy, by its lower-case name.
+    pub fn policy(&self, name: &str) -> RecordKey<Policy> {
+        key(&[&self.child(b'p', &[], name.as_bytes()).0])
+    }
+
+    /// The names of all policies.
+    pub fn policy_index(&self) -> RecordKey<PolicyIndex> {
+        key(&[])
+    }
+
+    /// All auth mounts.
+    pub fn auth_mounts(&self) -> RecordKey<AuthTable> {
+        key(&[])
+    }
+
+    /// An entry of a table. `owner` is the part of the server it belongs to, such as an auth mount's
+    /// accessor; `table` is that part's own word.
+    pub fn entry(&self, owner: &str, table: &str, name: &[u8]) -> RecordKey<Entry> {
+        let (owner, table) = self.table(owner, table);
+        key(&[&owner.0, &table.0, &self.child(b'f', &table.0, name).0])
+    }
+
+    /// All entries of a table.
+    pub fn entries_of(&self, owner: &str, table: &str) -> RecordPrefix<Entry> {
+        let (owner, table) = self.table(owner, table);
+        prefix(&[&owner.0, &table.0])
+    }
+
+    /// All entries of all tables of an owner.
+    pub fn entries_owned(&self, owner: &str) -> RecordPrefix<Entry> {
+        prefix(&[&self.child(b'o', &[], owner.as_bytes()).0])
+    }
+
+    fn table(&self, owner: &str, table: &str) -> (Node, Node) {
+        let owner = self.child(b'o', &[], owner.as_bytes());
+        (owner, self.child(b'e', &owner.0, table.as_bytes()))
+    }
+
     /// A destination, by type and name.
     pub fn destination(&self, at: &DestinationKey) -> RecordKey<Destination> {
         let kind = self.child(b'k', &[], at.kind.as_bytes());
@@ -354,6 +393,13 @@ mod tests {
             ),
             (keys.sync_config().as_bytes(), "03"),
             (keys.identity_keys().as_bytes(), "04"),
+            (keys.policy("dev").as_bytes(), "22042d45ee0ee7f45a38372025db73d25e"),
+            (keys.policy_index().as_bytes(), "23"),
+            (keys.auth_mounts().as_bytes(), "25"),
+            (
+                keys.entry("owner", "table", b"name").as_bytes(),
+                "24a2f5e63f5389b7ab1600c07ed8ba4cda07ddb1083dfb73f97aae8eaf9608a239ef6f838709f8f82cca696c469901a21b",
+            ),
             (
                 &keys.digest("purpose", &[b"a", b"b"]),
                 "921aaa53413fa51b944f28deba55237b57154de03d95000a756d02214a80fc2b",

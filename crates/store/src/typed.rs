@@ -246,6 +246,25 @@ impl Store {
         Transaction { store: self.clone(), batch: Batch::default(), failed: None }
     }
 
+    /// Seals a record that its owner carries instead of the store: what a batch token consists of. Each
+    /// is sealed under a key of its own, as stored records are.
+    pub fn seal_detached<R: Record>(&self, record: &R) -> Result<Vec<u8>, StoreError> {
+        let mut salt = [0; SALT];
+        self.0.entropy.fill(&mut salt);
+        let sealed = seal(&self.0.barrier, &detached_key::<R>(&salt), record)?;
+        Ok([&salt, sealed.as_slice()].concat())
+    }
+
+    /// Opens what [`Store::seal_detached`] made. `None`: this store did not make it.
+    pub async fn open_detached<R: Record>(&self, sealed: &[u8]) -> Result<Option<R>, StoreError> {
+        let Some((salt, sealed)) = sealed.split_first_chunk::<SALT>() else { return Ok(None) };
+        match self.open_record(detached_key::<R>(salt).as_bytes(), sealed).await {
+            Ok(record) => Ok(Some(record)),
+            Err(StoreError::Corrupt { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
     async fn open_record<R: Record>(&self, key: &[u8], sealed: &[u8]) -> Result<R, StoreError> {
         let mut opened = self.0.barrier.open(key, sealed);
         if matches!(opened, Err(Unopened::UnknownTerm)) {
@@ -322,6 +341,14 @@ impl Transaction {
             None => self.store.0.backend.commit(self.batch).await,
         }
     }
+}
+
+/// Bytes of the salt before a detached record.
+const SALT: usize = 16;
+
+/// Longer than any key of a stored token, so the two cannot be taken for each other.
+fn detached_key<R: Record>(salt: &[u8; SALT]) -> RecordKey<R> {
+    RecordKey::of([&[R::TAG], b"detached".as_slice(), salt].concat())
 }
 
 const UNKNOWN_TERM: &str = "it is sealed under a key that the key ring does not hold";
@@ -492,6 +519,28 @@ mod tests {
         let delete = Write::Delete(KEYRING_KEY.to_vec());
         bench.backend.commit(Batch { checks: vec![], writes: vec![delete] }).await.unwrap();
         assert!(matches!(store.rotate(&bench.clock).await, Err(StoreError::Corrupt { tag: 0, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_detached_record_opens_where_it_was_made_and_nowhere_else() {
+        let (bench, store) = Bench::new().await;
+        let record = Folder { name: "carried".to_owned() };
+        let sealed = store.seal_detached(&record).unwrap();
+        assert_ne!(sealed, store.seal_detached(&record).unwrap());
+        assert_eq!(store.open_detached(&sealed).await, Ok(Some(record)));
+        store.rotate(&bench.clock).await.unwrap();
+        assert!(store.open_detached::<Folder>(&sealed).await.unwrap().is_some(), "after a rotation too");
+        for at in 0..sealed.len() {
+            let mut other = sealed.clone();
+            other[at] ^= 1;
+            assert_eq!(store.open_detached::<Folder>(&other).await, Ok(None), "byte {at}");
+        }
+        for short in 0..sealed.len() {
+            assert_eq!(store.open_detached::<Folder>(&sealed[..short]).await, Ok(None));
+        }
+        let key = RootKey::random(&SeededEntropy::new(8));
+        let other = Store::init(Arc::new(Memory::new()), &key, &bench.clock, Arc::new(SeededEntropy::new(9)));
+        assert_eq!(other.await.unwrap().open_detached::<Folder>(&sealed).await, Ok(None));
     }
 
     #[tokio::test]

@@ -1,14 +1,20 @@
 //! What is stored: one file per kind of record, each with a tag and a format version that never
 //! change their meaning once released.
 
+mod auth;
+mod entries;
 mod identity;
 mod kv;
+mod policies;
 mod sync;
 mod system;
 mod tokens;
 
+pub use auth::{AuthMount, AuthTable};
+pub use entries::Entry;
 pub use identity::{IdentityKey, IdentityKeys};
 pub use kv::{Folder, SecretMeta, SecretVersion, VersionMeta};
+pub use policies::{Policy, PolicyIndex};
 pub use sync::{
     Association, Cause, Destination, Failure, LedgerEntry, Links, NameClaim, Outbox, Outcome, Purge, Receipt,
     SharedCredential, SyncConfig,

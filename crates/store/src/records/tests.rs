@@ -25,6 +25,10 @@ fn tags_are_pinned_and_unique() {
         (SecretVersion::TAG, 0x12),
         (Token::TAG, 0x20),
         (TokenByAccessor::TAG, 0x21),
+        (Policy::TAG, 0x22),
+        (PolicyIndex::TAG, 0x23),
+        (Entry::TAG, 0x24),
+        (AuthTable::TAG, 0x25),
         (Destination::TAG, 0x30),
         (Association::TAG, 0x31),
         (Links::TAG, 0x32),
@@ -221,6 +225,11 @@ impl Any {
             renewable: self.flag(),
             period: self.number(),
             role: self.option(Self::text),
+            batch: self.flag(),
+            entity: self.option(Self::text),
+            auth_mount: self.option(Self::text),
+            bound_cidrs: self.list(Self::text),
+            renewed: self.option(Self::time),
         }
     }
 
@@ -292,6 +301,9 @@ proptest! {
         reads_back(&Folder { name: any.text() });
         reads_back(&SecretVersion { data: any.bytes() });
         reads_back(&any.token());
+        reads_back(&Policy { name: any.text(), text: any.text(), modified: any.time() });
+        reads_back(&PolicyIndex { names: any.list(Any::text) });
+        reads_back(&Entry { name: any.text(), body: any.bytes() });
         reads_back(&TokenByAccessor { key: any.bytes() });
         reads_back(&any.destination());
         reads_back(&any.association());
@@ -427,8 +439,29 @@ fn the_layout_of_every_record_is_pinned() {
             renewable: true,
             period: 7,
             role: Some(text("r")),
+            batch: true,
+            entity: Some(text("e")),
+            auth_mount: Some(text("m")),
+            bound_cidrs: vec![text("::/0")],
+            renewed: Some(early),
         },
-        "03616363020764656661756c7404726f6f7411617574682f746f6b656e2f6372656174650101016b017605746f6b656e0501010370617202ac02018080d0e2c6bfce972fd8040107010172",
+        "03616363020764656661756c7404726f6f7411617574682f746f6b656e2f6372656174650101016b017605746f6b656e0501010370617202ac02018080d0e2c6bfce972fd80401070101720101016501016d01043a3a2f300102",
+    );
+    pinned(&Policy { name: text("p"), text: text("t"), modified: early }, "0170017402");
+    pinned(&PolicyIndex { names: vec![text("p")] }, "010170");
+    pinned(&Entry { name: text("n"), body: b"{}".to_vec() }, "016e027b7d");
+    let auth = AuthMount {
+        path: MountPath::parse("userpass").unwrap(),
+        accessor: accessor.clone(),
+        uuid: text("u"),
+        method: text("userpass"),
+        description: text("d"),
+        config: MountConfig { default_lease_ttl: 1, ..MountConfig::default() },
+        token_type: text("default-service"),
+    };
+    pinned(
+        &AuthTable { mounts: vec![auth], erasing: vec![accessor.clone()] },
+        "010975736572706173732f0b6b765f65623461636261650175087573657270617373016401000000000000000f64656661756c742d73657276696365010b6b765f6562346163626165",
     );
     pinned(&TokenByAccessor { key: vec![0x20, 1, 2] }, "03200102");
     pinned(

@@ -6,16 +6,17 @@ use serde::{Deserialize, Serialize};
 use super::record;
 use crate::RecordKey;
 
-/// A token. Its text is not here and is nowhere: the record's key is a keyed digest of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A token. Its text is not here and is nowhere: the record's key is a keyed digest of it. A batch token
+/// is not stored at all: it carries this record, sealed, in its own text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Token {
-    /// Finds the token without being able to use it.
+    /// Finds the token without being able to use it. Empty for a batch token.
     pub accessor: String,
     /// Sorted, lower case.
     pub policies: Vec<String>,
     /// The path that made it: `auth/token/create`.
     pub path: String,
-    /// The user's own notes.
+    /// The user's own notes, or what the auth method tells of the login.
     pub meta: Option<BTreeMap<String, String>>,
     /// Shown in lookups and audit lines.
     pub display_name: String,
@@ -39,6 +40,16 @@ pub struct Token {
     pub period: u64,
     /// The role that made it.
     pub role: Option<String>,
+    /// Batch: it lives in its own text.
+    pub batch: bool,
+    /// Who it stands for.
+    pub entity: Option<String>,
+    /// The accessor of the auth mount that gave it out; `None` for the token store.
+    pub auth_mount: Option<String>,
+    /// Where it may be used from; empty = anywhere.
+    pub bound_cidrs: Vec<String>,
+    /// When it was last renewed.
+    pub renewed: Option<Timestamp>,
 }
 
 /// Finds a token's record by its accessor.
