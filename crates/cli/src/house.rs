@@ -84,7 +84,7 @@ impl Parts {
             path: "sys/mounts/secret".to_owned(),
             token: Some(root.clone()),
             body: Body::Json(Zeroizing::new(br#"{"type":"kv-v2"}"#.to_vec())),
-            query: Vec::new(),
+            ..Request::default()
         };
         self.app.handle(&request).await.map(drop).map_err(|fault| Failure::failed(format!("{fault:?}")))
     }

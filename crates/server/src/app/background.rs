@@ -7,7 +7,7 @@ use store::StoreError;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{App, kv, tokens};
+use super::{App, auth, kv, tokens};
 
 /// Without being woken it looks this often.
 const EVERY: Duration = Duration::from_mins(10);
@@ -46,6 +46,7 @@ impl App {
     /// Does all chores once.
     pub async fn do_chores(&self) -> Result<(), StoreError> {
         kv::erase_disabled(self).await?;
+        auth::erase_disabled(self).await?;
         tokens::sweep(self).await
     }
 }

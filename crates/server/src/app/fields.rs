@@ -287,12 +287,10 @@ mod tests {
 
     fn fields(operation: Operation, body: &str, query: &[(&str, &str)]) -> Result<Fields, AppError> {
         Fields::of(&Request {
-            id: String::new(),
             operation,
-            path: String::new(),
-            token: None,
             body: Body::Json(Zeroizing::new(body.as_bytes().to_vec())),
             query: query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            ..Request::default()
         })
     }
 
@@ -384,12 +382,9 @@ mod tests {
     #[test]
     fn forms_are_read_too() {
         let mut fields = Fields::of(&Request {
-            id: String::new(),
             operation: Operation::Write,
-            path: String::new(),
-            token: None,
             body: Body::Form(Zeroizing::new(b"type=kv&options=version%3D2&x=a+b".to_vec())),
-            query: vec![],
+            ..Request::default()
         })
         .unwrap();
         assert_eq!(fields.text("x"), Ok(Some("a b".to_owned())));

@@ -72,6 +72,20 @@ pub fn text<T: Serialize + ?Sized>(value: &T) -> Json {
     json
 }
 
+/// The text of an array of texts.
+pub fn array(items: &[Json]) -> Json {
+    let mut json = Json(Vec::with_capacity(2 + items.iter().map(|item| item.len() + 1).sum::<usize>()));
+    json.push(b'[');
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            json.push(b',');
+        }
+        json.extend_from_slice(item);
+    }
+    json.push(b']');
+    json
+}
+
 /// Writes the members of one object. Names are written in the order given.
 pub struct Object<'a> {
     out: &'a mut Vec<u8>,

@@ -4,12 +4,15 @@
 
 pub mod auth;
 mod background;
+mod entries;
 mod error;
 mod fields;
+mod identity;
 pub mod json;
 mod kv;
 mod locks;
 mod mounts;
+mod policy;
 mod reply;
 mod request;
 mod signal;
@@ -21,17 +24,22 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use model::{Clock, Entropy};
-use store::{Cached, Store, records::MountTable};
+use store::{
+    Cached, Revision, Store,
+    records::{AuthTable, MountTable},
+};
 
 use self::{
-    auth::{Caller, TokenCache},
+    auth::{Caller, Lockouts, Passwords, TokenCache},
     background::Chores,
     locks::Locks,
     mounts::{Migrations, Router},
+    policy::Acls,
 };
 pub use self::{
     error::AppError,
     fields::{Fields, as_integer, as_text, parse_bool, wrong},
+    policy::PolicyCheck,
     reply::{Content, Envelope, Reply},
     request::{Body, Capability, Operation, Request},
     signal::{NoSignal, SyncSignal},
@@ -104,8 +112,14 @@ pub struct App {
     pub(crate) sync: Option<SyncApi>,
     pub(crate) settings: Settings,
     pub(crate) tokens: TokenCache,
+    /// What sets of policies allow.
+    pub(crate) acls: Arc<Acls>,
     /// Makes changes of one secret or token wait for each other instead of overtaking each other.
     pub(crate) locks: Locks,
+    pub(crate) lockouts: Lockouts,
+    pub(crate) passwords: Passwords,
+    pub(crate) auth_mounts: Cached<AuthTable>,
+    pub(crate) auth_held: ArcSwapOption<(Option<Revision>, Arc<AuthTable>)>,
     mounts: Cached<MountTable>,
     router: ArcSwapOption<Router>,
     pub(crate) migrations: Migrations,
@@ -117,6 +131,7 @@ impl App {
     /// it, as [`crate::http::start`] sees to.
     pub fn new(parts: AppParts) -> Self {
         Self {
+            acls: Arc::new(Acls::new(parts.store.clone())),
             store: parts.store,
             clock: parts.clock,
             entropy: parts.entropy,
@@ -125,6 +140,10 @@ impl App {
             settings: parts.settings,
             tokens: TokenCache::default(),
             locks: Locks::default(),
+            lockouts: Lockouts::default(),
+            passwords: Passwords::default(),
+            auth_mounts: Cached::default(),
+            auth_held: ArcSwapOption::empty(),
             mounts: Cached::default(),
             router: ArcSwapOption::empty(),
             migrations: Migrations::default(),
@@ -139,10 +158,14 @@ impl App {
 
     /// Answers one request.
     pub async fn handle(&self, request: &Request) -> Result<Reply, AppError> {
+        if request.wrap_ttl.is_some() {
+            // Asked to wrap an answer, we must not send it unwrapped.
+            return Err(AppError::invalid("response wrapping is not available in keyferry"));
+        }
         if let Some(answer) = self.handle_open(request).await {
             return answer;
         }
-        let caller = auth::authenticate(self, request.token.as_ref()).await?;
+        let caller = auth::authenticate(self, request).await?;
         let router = self.router().await?;
         let place = router.find(&request.path);
         let capability = match request.operation {
@@ -156,12 +179,12 @@ impl App {
             Operation::Write => {
                 let exists = match &place {
                     Some(place) => kv::exists(self, place).await?,
-                    None => sync::exists(self, &request.path).await?,
+                    None => self.exists(&request.path).await?,
                 };
                 if exists { Capability::Update } else { Capability::Create }
             }
         };
-        auth::authorize(&caller.token.record, capability, &request.path)?;
+        policy::authorize(&caller.acl, capability, request)?;
         match place {
             Some(place) => kv::handle(self, &place, request).await.map(|reply| reply.of_engine("kv")),
             None => self.handle_system(&caller, request).await.map(|reply| reply.of_engine("system")),
@@ -179,35 +202,63 @@ impl App {
             "sys/internal/ui/mounts" | "sys/internal/ui/mounts/" => mounts::ui_list(self, request).await,
             path => match path.strip_prefix("sys/internal/ui/mounts/") {
                 Some(path) => mounts::ui_mount(self, request, path).await,
-                None => return sync::handle_open(self, request).await,
+                None => match auth::handle_open(self, request).await {
+                    Some(answer) => answer,
+                    None => return sync::handle_open(self, request).await,
+                },
             },
         })
     }
 
+    /// Whether what a write names, outside secrets engines, exists already.
+    async fn exists(&self, path: &str) -> Result<bool, AppError> {
+        if let Some(rest) = path.strip_prefix("identity/") {
+            return identity::exists(self, rest).await;
+        }
+        match path.strip_prefix("auth/") {
+            Some(path) => auth::exists(self, path).await,
+            None => sync::exists(self, path).await,
+        }
+    }
+
+    /// A policy, an entity or a token changed, so that some may do less or more than before.
+    pub(crate) fn rights_changed(&self) {
+        self.signal.rights_changed();
+    }
+
     async fn handle_system(&self, caller: &Caller, request: &Request) -> Result<Reply, AppError> {
         let path = request.path.as_str();
-        if let Some(rest) = path.strip_prefix("auth/token/") {
-            return tokens::handle(self, caller, request, rest).await;
+        if let Some(rest) = path.strip_prefix("auth/") {
+            return auth::handle(self, caller, request, rest).await;
         }
         if sync::owns(path) {
             return sync::handle(self, caller, request).await;
         }
         match path.strip_prefix("sys/") {
             Some("mounts" | "mounts/") => mounts::list(self, request).await,
-            Some("auth" | "auth/") => mounts::auth_list(self, request),
             Some("remount") => mounts::remount(self, request).await,
             Some("capabilities-self") => auth::capabilities_self(caller, request),
             Some("capabilities") => auth::capabilities_of_token(self, request).await,
             Some("capabilities-accessor") => auth::capabilities_of_accessor(self, request).await,
+            Some("internal/ui/resultant-acl") => policy::resultant_acl(caller, request),
             Some("seal") => system::seal(request),
             Some(rest) => {
-                if let Some(path) = rest.strip_prefix("mounts/") {
+                if let Some(path) = below(rest, "auth") {
+                    auth::sys_auth(self, request, path).await
+                } else if let Some(path) = rest.strip_prefix("mounts/auth/").filter(|p| p.ends_with("/tune"))
+                {
+                    auth::sys_auth(self, request, path).await
+                } else if let Some(path) = rest.strip_prefix("mounts/") {
                     match path.strip_suffix("/tune") {
                         Some(path) => mounts::tune(self, request, path).await,
                         None => mounts::mount(self, request, path).await,
                     }
                 } else if let Some(id) = rest.strip_prefix("remount/status/") {
                     mounts::remount_status(self, request, id)
+                } else if let Some(name) = below(rest, "policies/acl") {
+                    policy::handle(self, request, name).await
+                } else if let Some(name) = below(rest, "policy") {
+                    policy::handle_old(self, request, name).await
                 } else {
                     Err(AppError::unsupported_path())
                 }
@@ -215,10 +266,10 @@ impl App {
             None if path.starts_with("cubbyhole/") => {
                 Err(AppError::invalid("the cubbyhole engine is not available in keyferry"))
             }
-            None if path.starts_with("identity/") => {
-                Err(AppError::invalid("the identity engine is not available in keyferry"))
-            }
-            None => Err(AppError::no_route(path)),
+            None => match path.strip_prefix("identity/") {
+                Some(rest) => identity::handle(self, request, rest).await,
+                None => Err(AppError::no_route(path)),
+            },
         }
     }
 
@@ -235,4 +286,10 @@ impl App {
         self.router.store(Some(Arc::clone(&router)));
         Ok(router)
     }
+}
+
+/// What of a path is below another; empty for that path itself.
+fn below<'p>(path: &'p str, above: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(above)?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
 }

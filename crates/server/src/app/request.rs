@@ -1,10 +1,13 @@
+use std::net::SocketAddr;
+
 use model::SecretBytes;
 use zeroize::Zeroizing;
 
 /// What a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Operation {
     /// GET.
+    #[default]
     Read,
     /// POST or PUT, which mean the same.
     Write,
@@ -35,6 +38,12 @@ pub enum Capability {
     List,
     /// List a folder and all below.
     Scan,
+    /// Besides another one: what is kept from most.
+    Sudo,
+    /// Vault's; nothing here asks for it.
+    Subscribe,
+    /// Vault's; nothing here asks for it.
+    Recover,
 }
 
 impl Capability {
@@ -48,12 +57,15 @@ impl Capability {
             Self::Delete => "delete",
             Self::List => "list",
             Self::Scan => "scan",
+            Self::Sudo => "sudo",
+            Self::Subscribe => "subscribe",
+            Self::Recover => "recover",
         }
     }
 }
 
 /// One call, freed of HTTP.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Request {
     /// A UUID, the answer's `request_id`.
     pub id: String,
@@ -69,6 +81,10 @@ pub struct Request {
     pub body: Body,
     /// Decoded, in order, `list` and `scan` taken out of a list's or scan's.
     pub query: Vec<(String, String)>,
+    /// Seconds for which the answer is to be wrapped; at least 1.
+    pub wrap_ttl: Option<u64>,
+    /// Who is at the other end of the connection. `None` for calls from inside.
+    pub remote: Option<SocketAddr>,
 }
 
 /// A request's body. Wiped on drop.

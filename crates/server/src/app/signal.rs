@@ -6,6 +6,10 @@ use store::Node;
 pub trait SyncSignal: Send + Sync {
     /// The association of `source` with `destination` is to be looked at. Must not block.
     fn pending(&self, destination: DestinationId, source: Node);
+
+    /// Somebody may do less or more than before: a policy, an entity, a token or an auth mount changed.
+    /// Must not block.
+    fn rights_changed(&self) {}
 }
 
 /// For servers without a sync engine, and tests.

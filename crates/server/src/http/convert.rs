@@ -1,6 +1,8 @@
 //! From an HTTP request to the app's: method, path, headers and body by Vault's rules
 //! (kv-v2-api.md 2.1, 2.2).
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use http_body_util::BodyExt as _;
@@ -28,7 +30,8 @@ where
 {
     let mut path = logical_path(&parts.uri)?;
     check_namespace(&parts.headers)?;
-    check_wrap_ttl(&parts.headers)?;
+    let wrap_ttl = wrap_ttl(&parts.headers)?;
+    let remote = parts.extensions.get::<SocketAddr>().copied();
     let mut query = parse_query(&parts.uri);
     let operation = operation(&parts.method, &path, &mut query)?;
     match operation {
@@ -47,7 +50,7 @@ where
         }
         Operation::Read | Operation::List | Operation::Scan => Body::Empty,
     };
-    Ok(Request { id, operation, path, token: token(&parts.headers), body, query })
+    Ok(Request { id, operation, path, token: token(&parts.headers), body, query, wrap_ttl, remote })
 }
 
 /// The path below `/v1/`, decoded once. What is refused here never reaches authorisation.
@@ -143,17 +146,17 @@ fn check_namespace(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Asked to wrap an answer, we must not send it unwrapped.
-fn check_wrap_ttl(headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(ttl) = headers.get(WRAP_TTL).filter(|ttl| !ttl.is_empty()) else { return Ok(()) };
+/// For how many seconds the answer is to be wrapped. Anything shorter than a second is one.
+fn wrap_ttl(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let Some(ttl) = headers.get(WRAP_TTL).filter(|ttl| !ttl.is_empty()) else { return Ok(None) };
     let nanos = ttl.to_str().ok().and_then(|ttl| parse_duration(ttl).ok());
     let text = match nanos {
         None => "error parsing X-Vault-Wrap-TTL header: not a duration",
-        Some(0) => return Ok(()),
         Some(nanos) if nanos < 0 => {
             "error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative"
         }
-        Some(_) => "response wrapping is not available in keyferry",
+        Some(0) => return Ok(None),
+        Some(nanos) => return Ok(Some(nanos.unsigned_abs().div_ceil(1_000_000_000))),
     };
     Err(Refusal::new(StatusCode::BAD_REQUEST, text))
 }

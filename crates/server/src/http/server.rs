@@ -138,8 +138,8 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                tokio::spawn(serve(stream, permit, Arc::clone(&shared), graceful.watcher()));
+            Ok((stream, remote, permit)) => {
+                tokio::spawn(serve(stream, remote, permit, Arc::clone(&shared), graceful.watcher()));
             }
             Err(error) => {
                 // Most often no file descriptor is free. Those who wait are served once one is.
@@ -158,25 +158,31 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, remote) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream, remote, permit))
 }
 
 /// Serves one connection to its end.
-async fn serve(stream: TcpStream, permit: OwnedSemaphorePermit, shared: Arc<Shared>, watcher: Watcher) {
+async fn serve(
+    stream: TcpStream,
+    remote: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+    watcher: Watcher,
+) {
     let _permit = permit;
     let tls = shared.tls.as_ref().and_then(|tls| tls.load_full());
     let connection = async {
         match tls {
-            None => speak(stream, &shared, watcher).await,
+            None => speak(stream, remote, &shared, watcher).await,
             Some(tls) => {
                 let handshake = tokio::time::timeout(shared.limits.header_read, tls.0.accept(stream));
                 // Who cannot complete a handshake is a scanner or a misconfigured client: not our news.
                 if let Ok(Ok(stream)) = handshake.await {
-                    speak(stream, &shared, watcher).await;
+                    speak(stream, remote, &shared, watcher).await;
                 }
             }
         }
@@ -187,14 +193,15 @@ async fn serve(stream: TcpStream, permit: OwnedSemaphorePermit, shared: Arc<Shar
     }
 }
 
-async fn speak<S>(stream: S, shared: &Arc<Shared>, watcher: Watcher)
+async fn speak<S>(stream: S, remote: SocketAddr, shared: &Arc<Shared>, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::new(Activity::default());
     let service = service_fn({
         let (shared, activity) = (Arc::clone(shared), Arc::clone(&activity));
-        move |request: hyper::Request<Incoming>| {
+        move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(remote);
             let (shared, under_way) = (Arc::clone(&shared), activity.begin());
             async move {
                 let answer = shared.service.answer(request).await;

@@ -110,7 +110,21 @@ impl Bench {
         body: &str,
         headers: &[(&str, &str)],
     ) -> Answer {
-        let mut request = http::Request::builder().method(method).uri(format!("/v1/{path}"));
+        self.send_from("127.0.0.1", method, path, body, headers).await
+    }
+
+    /// From an address.
+    pub(crate) async fn send_from(
+        &self,
+        address: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let remote = std::net::SocketAddr::new(address.parse().unwrap(), 4711);
+        let mut request =
+            http::Request::builder().method(method).uri(format!("/v1/{path}")).extension(remote);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -121,6 +135,25 @@ impl Bench {
     /// A new token with these policies.
     pub(crate) async fn token(&self, fields: &str) -> String {
         let answer = self.post("auth/token/create", fields).await;
+        assert_eq!(answer.status, 200, "{answer}");
+        answer.json()["auth"]["client_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Writes a policy.
+    pub(crate) async fn policy(&self, name: &str, text: &str) {
+        let body = serde_json::json!({ "policy": text }).to_string();
+        let answer = self.call("PUT", &format!("sys/policies/acl/{name}"), &body).await;
+        assert_eq!(answer.status, 204, "{answer}");
+    }
+
+    /// A new token of one policy and nothing else.
+    pub(crate) async fn token_of(&self, policy: &str) -> String {
+        self.token(&format!(r#"{{"policies":["{policy}"],"no_default_policy":true}}"#)).await
+    }
+
+    /// Logs in; the token.
+    pub(crate) async fn login(&self, path: &str, body: &str) -> String {
+        let answer = self.as_token("", "POST", path, body).await;
         assert_eq!(answer.status, 200, "{answer}");
         answer.json()["auth"]["client_token"].as_str().unwrap().to_owned()
     }

@@ -3,14 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access;
+mod approle;
+mod auth;
 mod bench;
 mod hostile;
 mod kv;
 mod kv_lists;
 mod mounts;
+mod policies;
 mod protocol;
 mod races;
 mod sockets;
 mod sync_hook;
 mod system;
+mod token_roles;
 mod tokens;
+mod userpass;

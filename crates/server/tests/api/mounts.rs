@@ -201,11 +201,17 @@ async fn web_interfaces_list_what_their_user_may_see() {
     );
     assert_eq!(names(bench.as_token("", "GET", "sys/internal/ui/mounts", "").await), "open/ | ");
     let weak = bench.token(r#"{"policies":["default"]}"#).await;
-    assert_eq!(names(bench.as_token(&weak, "GET", "sys/internal/ui/mounts", "").await), "sys/ | token/");
+    assert_eq!(
+        names(bench.as_token(&weak, "GET", "sys/internal/ui/mounts", "").await),
+        "cubbyhole/ identity/ sys/ | token/"
+    );
+    bench.post("sys/policies/acl/team", r#"{"policy":"path \"secret/data/a\" { capabilities = [\"read\"] } path \"open/*\" { capabilities = [\"deny\"] }"}"#).await;
+    let reader = bench.token(r#"{"policies":["team"],"no_default_policy":true}"#).await;
+    assert_eq!(names(bench.as_token(&reader, "GET", "sys/internal/ui/mounts", "").await), "secret/ | ");
 }
 
 #[tokio::test]
-async fn tokens_are_the_one_auth_method() {
+async fn the_token_store_is_always_there() {
     let bench = Bench::bare().await;
     assert_snapshot!(bench.get("sys/auth").await.data(), @r#"{"token/":{"accessor":"auth_token_4a4f473d","config":{"default_lease_ttl":0,"force_no_cache":false,"max_lease_ttl":0,"token_type":"default-service"},"description":"token based credentials","external_entropy_access":false,"local":false,"options":null,"plugin_version":"","running_plugin_version":"v0.0.0+builtin","running_sha256":"","seal_wrap":false,"type":"token","uuid":"11a04859-af7f-e062-0fc8-9a827f16a83c"}}"#);
 }
@@ -213,8 +219,8 @@ async fn tokens_are_the_one_auth_method() {
 #[tokio::test]
 async fn engines_that_are_not_there_say_so() {
     let bench = Bench::bare().await;
-    assert_snapshot!(bench.get("cubbyhole/x").await, @r#"400 {"errors":["the cubbyhole engine is not available in keyferry"]}"#);
-    assert_snapshot!(bench.post("identity/entity", "{}").await, @r#"400 {"errors":["the identity engine is not available in keyferry"]}"#);
+    assert_snapshot!(bench.post("identity/group", "{}").await, @r#"400 {"errors":["identity groups are not available in keyferry; put policies on entities"]}"#);
+    assert_snapshot!(bench.post("identity/oidc/key/x", "{}").await, @r#"400 {"errors":["the OIDC provider and MFA are not available in keyferry"]}"#);
     assert_snapshot!(bench.get("sys/nope").await, @r#"404 {"errors":["1 error occurred:\n\t* unsupported path\n\n"]}"#);
     assert_snapshot!(bench.get("auth/nope/login").await, @r#"404 {"errors":["no handler for route \"auth/nope/login\". route entry not found."]}"#);
     assert_snapshot!(bench.get("auth/token/nope").await, @r#"404 {"errors":["1 error occurred:\n\t* unsupported path\n\n"]}"#);

@@ -46,7 +46,19 @@ async fn what_a_token_cannot_be_is_refused() {
         (r#"{"id":"a.b"}"#, "custom token ID cannot have a '.' in the value"),
         (r#"{"id":"a b"}"#, "custom token ID must be at most 256 printable ASCII characters without spaces"),
         (r#"{"id":"taken"}"#, "cannot create a token with a duplicate ID"),
-        (r#"{"type":"batch"}"#, "batch tokens are not available in keyferry"),
+        (r#"{"type":"batch"}"#, "batch tokens cannot be root tokens"),
+        (
+            r#"{"type":"batch","policies":["a"],"num_uses":2}"#,
+            "batch tokens cannot have a limited number of uses: they are not stored, so nothing can count",
+        ),
+        (
+            r#"{"type":"batch","policies":["a"],"period":2}"#,
+            "batch tokens cannot be periodic: they cannot be renewed",
+        ),
+        (
+            r#"{"type":"batch","policies":["a"],"id":"x"}"#,
+            "a token id cannot be given to batch tokens or with a role",
+        ),
         (r#"{"type":"weird"}"#, "invalid 'token_type' value"),
         (r#"{"ttl":"-5"}"#, "ttl must be positive"),
         (r#"{"period":"-5"}"#, "period must be positive"),
@@ -62,7 +74,7 @@ async fn what_a_token_cannot_be_is_refused() {
         let answer = bench.post("auth/token/create", body).await;
         assert_eq!((answer.status, answer.json()["errors"][0].as_str().unwrap()), (400, text), "{body}");
     }
-    assert_snapshot!(bench.post("auth/token/create/role", "{}").await, @r#"400 {"errors":["unknown role: token roles are not available in keyferry"]}"#);
+    assert_snapshot!(bench.post("auth/token/create/role", "{}").await, @r#"400 {"errors":["unknown role role"]}"#);
     assert_snapshot!(bench.get("auth/token/create").await, @r#"405 {"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#);
 }
 

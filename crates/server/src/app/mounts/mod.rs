@@ -17,7 +17,7 @@ use store::{
 use super::{ATTEMPTS, App, AppError, Fields, Operation, Reply, Request};
 pub(super) use remount::{Migrations, remount, remount_status};
 use show::{BUILT_IN, put_mount, put_optional_config};
-pub(super) use show::{auth_list, list, ui_list, ui_mount};
+pub(super) use show::{list, put_common, token_mount, ui_list, ui_mount};
 
 const MOUNT_TYPE: &str = "system";
 /// First segments that no mount may take.
@@ -158,7 +158,7 @@ fn mountable(path: &str) -> Result<MountPath, AppError> {
     Ok(path)
 }
 
-fn description(fields: &mut Fields) -> Result<Option<String>, AppError> {
+pub(super) fn description(fields: &mut Fields) -> Result<Option<String>, AppError> {
     let description = fields.text("description")?;
     if description.as_ref().is_some_and(|text| text.len() > LONGEST_DESCRIPTION) {
         return Err(AppError::invalid(format!("description must be at most {LONGEST_DESCRIPTION} bytes")));
@@ -198,7 +198,7 @@ fn check_version(options: &BTreeMap<String, String>) -> Result<(), AppError> {
 }
 
 /// The mount configuration with what `given` changes.
-fn mount_config(
+pub(super) fn mount_config(
     given: &serde_json::Value,
     mut config: MountConfig,
     app: &App,
@@ -300,14 +300,14 @@ pub(super) async fn tune(app: &App, request: &Request, path: &str) -> Result<Rep
     let built_in = BUILT_IN.iter().find(|built_in| built_in.path == path.as_str());
     match (request.operation, built_in) {
         (Operation::Read, Some(built_in)) => {
-            Ok(tuning(app, built_in.description, None, &MountConfig::default()))
+            Ok(tuning(app, built_in.description, None, &MountConfig::default(), None))
         }
         (Operation::Read, None) => {
             let router = app.router().await?;
             let mount = router.at(path.as_str());
             let mount = mount
                 .ok_or_else(|| AppError::invalid(format!("cannot fetch sysview for path \"{path}\"")))?;
-            Ok(tuning(app, &mount.description, Some(&mount.options), &mount.config))
+            Ok(tuning(app, &mount.description, Some(&mount.options), &mount.config, None))
         }
         (Operation::Write, Some(_)) => Err(AppError::invalid(format!("cannot tune \"{path}\""))),
         (Operation::Write, None) => {
@@ -344,14 +344,19 @@ pub(super) async fn tune(app: &App, request: &Request, path: &str) -> Result<Rep
     }
 }
 
-fn tuning(
+/// What `tune` tells of a mount. `token_type`: of an auth mount.
+pub(super) fn tuning(
     app: &App,
     description: &str,
     options: Option<&BTreeMap<String, String>>,
     config: &MountConfig,
+    token_type: Option<&str>,
 ) -> Reply {
     let effective = |seconds: u64, system: u64| if seconds == 0 { system } else { seconds };
     let reply = Reply::object(MOUNT_TYPE, |o| {
+        if let Some(token_type) = token_type {
+            o.put("token_type", token_type);
+        }
         o.put("default_lease_ttl", &effective(config.default_lease_ttl, app.settings.default_lease_ttl))
             .put("max_lease_ttl", &effective(config.max_lease_ttl, app.settings.max_lease_ttl))
             .put("force_no_cache", &config.force_no_cache)

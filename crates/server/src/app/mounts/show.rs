@@ -6,8 +6,7 @@ use store::records::{Mount, MountConfig};
 
 use super::{MOUNT_TYPE, Place, Router};
 use crate::app::{
-    App, AppError, Operation, Reply, Request,
-    auth::{Caller, identify, may_see_mount},
+    App, AppError, Operation, Reply, Request, auth,
     json::{self, Json, Object},
 };
 
@@ -64,7 +63,8 @@ pub(super) fn put_mount(o: &mut Object<'_>, mount: &Mount) {
         .put("deprecation_status", "supported");
 }
 
-fn put_common(
+/// What the mounts of engines and auth methods tell alike.
+pub(in crate::app) fn put_common(
     o: &mut Object<'_>,
     mount_type: &str,
     description: &str,
@@ -133,14 +133,26 @@ const TOKEN_METHOD: BuiltIn = BuiltIn {
     seal_wrap: false,
 };
 
+impl App {
+    /// The accessor of the token store's mount.
+    pub(crate) fn token_mount_accessor(&self) -> String {
+        TOKEN_METHOD.accessor(self)
+    }
+}
+
 impl BuiltIn {
+    fn accessor(&self, app: &App) -> String {
+        let digest = app.store.keys().digest("built-in mount", &[self.path.as_bytes()]);
+        let auth = if self.mount_type == "token" { "auth_" } else { "" };
+        format!("{auth}{}_{}", self.mount_type, hex::encode(&digest[0..4]))
+    }
+
     /// Its accessor and UUID come from the store's own key, so they stay the same for the life of a
     /// store and differ between stores.
     pub(super) fn put(&self, o: &mut Object<'_>, app: &App) {
         let digest = app.store.keys().digest("built-in mount", &[self.path.as_bytes()]);
         let hex = |range: std::ops::Range<usize>| hex::encode(&digest[range]);
-        let auth = if self.mount_type == "token" { "auth_" } else { "" };
-        let accessor = format!("{auth}{}_{}", self.mount_type, hex(0..4));
+        let accessor = self.accessor(app);
         let uuid = [hex(4..8), hex(8..10), hex(10..12), hex(12..14), hex(14..20)].join("-");
         let token_type = (self.mount_type == "token").then_some("default-service");
         put_common(
@@ -156,15 +168,9 @@ impl BuiltIn {
     }
 }
 
-/// `sys/auth`: tokens are the only method.
-pub(in crate::app) fn auth_list(app: &App, request: &Request) -> Result<Reply, AppError> {
-    if request.operation != Operation::Read {
-        return Err(AppError::UnsupportedOperation);
-    }
-    let reply = Reply::object(MOUNT_TYPE, |o| {
-        o.put_object(TOKEN_METHOD.path, |o| TOKEN_METHOD.put(o, app));
-    });
-    Ok(reply.injected())
+/// The auth mount that is always there: its path and what is shown of it.
+pub(in crate::app) fn token_mount(app: &App) -> (&'static str, Json) {
+    (TOKEN_METHOD.path, json::object(|o| TOKEN_METHOD.put(o, app)))
 }
 
 /// `sys/internal/ui/mounts`: the mounts the caller may know of; without a good token those that are
@@ -173,28 +179,25 @@ pub(in crate::app) async fn ui_list(app: &App, request: &Request) -> Result<Repl
     if request.operation != Operation::Read {
         return Err(AppError::UnsupportedOperation);
     }
-    let caller = match identify(app, request.token.as_ref()).await {
-        Ok(caller) => Some(caller),
+    let acl = match auth::look(app, request).await {
+        Ok(caller) => Some(caller.acl),
         Err(AppError::Denied(_)) => None,
         Err(other) => return Err(other),
     };
     let router = app.router().await?;
-    let visible = |path: &str| match &caller {
-        Some(caller) => sees(caller, path),
+    let visible = |path: &str| match &acl {
+        Some(acl) => acl.reaches(path),
         None => router.at(path).is_some_and(|mount| mount.config.listing_visibility == "unauth"),
     };
+    let methods = auth::mounts_seen(app, acl.as_deref()).await?;
     Ok(Reply::object(MOUNT_TYPE, |o| {
         o.put_object("secret", |o| put_mounts(o, app, &router, visible));
         o.put_object("auth", |o| {
-            if caller.as_ref().is_some_and(|caller| sees(caller, "auth/token/")) {
-                o.put_object(TOKEN_METHOD.path, |o| TOKEN_METHOD.put(o, app));
+            for (path, info) in &methods {
+                o.put_json(path, info);
             }
         });
     }))
-}
-
-fn sees(caller: &Caller, path: &str) -> bool {
-    may_see_mount(&caller.token.record, path)
 }
 
 /// `sys/internal/ui/mounts/<path>`: the first call of every `kv` command. It is answered by the
@@ -203,9 +206,9 @@ pub(in crate::app) async fn ui_mount(app: &App, request: &Request, path: &str) -
     if request.operation != Operation::Read {
         return Err(AppError::UnsupportedOperation);
     }
-    let caller = identify(app, request.token.as_ref()).await?;
+    let acl = auth::look(app, request).await?.acl;
     let router = app.router().await?;
-    let place = router.find(path).filter(|place| sees(&caller, place.mount.path.as_str()));
+    let place = router.find(path).filter(|place| acl.reaches(place.mount.path.as_str()));
     let Some(Place { mount, .. }) = place else {
         let bare = path.trim_end_matches('/');
         return Err(AppError::Denied(format!(

@@ -13,10 +13,8 @@ use serde_json::{Map, Value, json};
 use store::{Node, Store, records::Mount};
 
 use super::{
-    App, AppError, Capability, Fields, Operation, Reply, Request,
-    auth::{self, Caller},
-    fields::ignored,
-    signal::SyncSignal,
+    App, AppError, Capability, Fields, Operation, Reply, Request, auth::Caller, below, fields::ignored,
+    policy::Given, signal::SyncSignal,
 };
 
 /// How the sync API answers.
@@ -47,12 +45,6 @@ pub(super) fn owns(path: &str) -> bool {
     below(path, "sys/sync").or_else(|| below(path, "sys/activation-flags")).is_some()
 }
 
-/// What of a path is below another.
-fn below<'a>(path: &'a str, above: &str) -> Option<&'a str> {
-    let rest = path.strip_prefix(above)?;
-    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
-}
-
 /// Answers what needs no token, if `request` is that.
 pub(super) async fn handle_open(app: &App, request: &Request) -> Option<Result<Reply, AppError>> {
     let sync = app.sync.as_ref()?;
@@ -76,7 +68,7 @@ pub(super) async fn exists(app: &App, path: &str) -> Result<bool, AppError> {
 /// Answers an authorised request.
 pub(super) async fn handle(app: &App, caller: &Caller, request: &Request) -> Result<Reply, AppError> {
     let sync = app.sync.as_ref().ok_or_else(AppError::unsupported_path)?;
-    let may_read = |path: &str| auth::authorize(&caller.token.record, Capability::Read, path).is_ok();
+    let may_read = |path: &str| caller.acl.check(Capability::Read, path, &Given::default()).is_ok();
     match (below(&request.path, "sys/sync"), below(&request.path, "sys/activation-flags")) {
         (Some(path), _) => sync.handle(request, path, &may_read).await,
         (_, Some("secrets-sync/activate")) if request.operation == Operation::Write => sync.activate().await,
