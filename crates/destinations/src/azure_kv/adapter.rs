@@ -251,7 +251,12 @@ impl AzureKv {
     async fn set_once(&self, job: &Job<'_>) -> Result<Entry, Refusal> {
         let place = place("secrets", job.put.name, "")?;
         self.memory.sending(job.name(), job.write);
-        self.api().await.call(Operation::Set, &place, Some(&job.request())).await
+        let outcome = self.api().await.call(Operation::Set, &place, Some(&job.request())).await;
+        if matches!(&outcome, Err(refusal) if !refusal.is_uncertain()) {
+            // It was refused for certain, and need not be looked for when it is tried again.
+            self.memory.not_sent(job.name());
+        }
+        outcome
     }
 
     async fn settle(&self, job: &Job<'_>, outcome: Result<Entry, Refusal>) -> Result<PutOutcome, Fault> {

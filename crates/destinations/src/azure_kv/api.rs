@@ -206,6 +206,9 @@ impl Api {
         headers.insert(header::USER_AGENT, AGENT);
         if body.is_some() {
             headers.insert(header::CONTENT_TYPE, JSON);
+        } else if operation == Operation::Recover {
+            // A POST of nothing says so, or Azure's front door answers 411.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         if let Some(token) = token {
             headers.insert(header::AUTHORIZATION, token.header.clone());

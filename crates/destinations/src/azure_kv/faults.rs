@@ -30,6 +30,11 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// Whether a write may have been made all the same.
+    pub(super) fn is_uncertain(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.ambiguous)
+    }
+
     /// For whom none of it was expected.
     pub(super) fn fault(self) -> Fault {
         match self {

@@ -74,6 +74,11 @@ impl Memory {
         });
     }
 
+    /// The write that was sent last was not made.
+    pub(super) fn not_sent(&self, name: &str) {
+        self.note(name, |note| note.sent = None);
+    }
+
     /// Whether this is the write that was sent last.
     pub(super) fn was_sent(&self, name: &str, write: WriteId) -> bool {
         self.notes().get(&name.to_ascii_lowercase()).is_some_and(|note| note.sent == Some(write))
@@ -137,6 +142,10 @@ mod tests {
         assert!(memory.is_recovering("A"));
         memory.wrote("a", None);
         assert!(!memory.is_recovering("a"));
+        assert!(memory.was_sent("a", one));
+        memory.not_sent("A");
+        assert!(!memory.was_sent("a", one));
+        memory.sending("a", one);
         memory.forget("a");
         assert!(!memory.was_sent("a", one));
     }

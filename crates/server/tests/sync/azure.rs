@@ -1,8 +1,12 @@
 //! The founding page's Azure destination, and what its peer's Terraform provider expects of it.
 
-use serde_json::json;
+use std::{sync::Arc, time::Duration};
 
-use crate::bench::{Bench, Reply};
+use destinations::fakes::{FakeAzure, Refuse};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::bench::{Bench, Reply, TokioClock};
 
 const PATH: &str = "sys/sync/destinations/azure-kv/my-store-1";
 
@@ -78,4 +82,77 @@ async fn what_is_sent_comes_back_and_what_cannot_be_is_refused() {
         assert!(refused.text().contains(field), "{body}: {}", refused.text());
     }
     assert_eq!(bench.get("sys/sync/destinations/azure-kv/other").await, Reply::errors(404, &[]));
+}
+
+/// Asks until the association's status is this one.
+async fn becomes(bench: &Bench, status: &str) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..600 {
+        let data = bench.get(&format!("{PATH}/associations")).await.data();
+        last = data["associated_secrets"].as_object().unwrap().values().next().unwrap().clone();
+        if last["sync_status"] == status {
+            return last;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never became {status}: {last}");
+}
+
+/// A secret's life, through the engine: made, changed for one call, left alone for none, removed, and back
+/// under its name while Azure is busy deleting it. A vault that refuses is come back to.
+#[tokio::test]
+async fn a_secret_lives_in_a_vault() {
+    let bench = Bench::new().await;
+    let vault = FakeAzure::start(Arc::new(TokioClock(Instant::now()))).await.unwrap();
+    let settings = json!({"key_vault_uri": FakeAzure::VAULT, "endpoint": vault.url(), "auth_endpoint": vault.url(),
+        "tenant_id": FakeAzure::TENANT, "client_id": FakeAzure::CLIENT_ID,
+        "client_secret": FakeAzure::CLIENT_SECRET, "disable_strict_networking": true});
+    bench.post(PATH, settings).await.ok();
+    bench.post("my-kv/data/app/db", json!({"data": {"password": "first"}})).await.ok();
+    let pair = json!({"mount": "my-kv", "secret_name": "app/db"});
+    let set = bench.post(&format!("{PATH}/associations/set"), pair.clone()).await.data();
+    let entry = set["associated_secrets"].as_object().unwrap().values().next().unwrap();
+    assert_eq!(entry["sync_status"], "SYNCED");
+    let name = entry["external_name"].as_str().unwrap();
+    assert_eq!(name, format!("vault-{}-app-db", bench.accessor.replace('_', "-")));
+    let value = || {
+        let view = vault.view(name).filter(|view| !view.deleted)?;
+        Some(view.value.expose_text().unwrap().to_owned())
+    };
+    assert_eq!(value().as_deref(), Some(r#"{"password":"first"}"#));
+    assert_eq!(vault.vault_calls(), 2, "a look and a write");
+
+    vault.forget_calls();
+    let throttled = Refuse { status: 429, code: "Throttled", retry_after: Some(1), ..Refuse::default() };
+    vault.refuse("Set", [throttled]);
+    bench.post("my-kv/data/app/db", json!({"data": {"password": "second"}})).await.ok();
+    let failed = becomes(&bench, "EXTERNAL_SERVICE_ERROR").await;
+    assert_eq!(failed["error_code"], "throttled");
+    becomes(&bench, "SYNCED").await;
+    assert_eq!(value().as_deref(), Some(r#"{"password":"second"}"#));
+    assert_eq!(vault.vault_calls(), 2, "one refused, one that was taken");
+
+    // The same value again costs nothing.
+    vault.forget_calls();
+    bench.post("my-kv/data/app/db", json!({"data": {"password": "second"}})).await.ok();
+    becomes(&bench, "SYNCED").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(vault.vault_calls(), 0);
+
+    vault.set_limbo(Duration::from_secs(1));
+    bench.raw("DELETE", "my-kv/data/app/db", "").await.ok();
+    becomes(&bench, "UNSYNCED").await;
+    assert_eq!(value(), None);
+    bench.post("my-kv/data/app/db", json!({"data": {"password": "third"}})).await.ok();
+    becomes(&bench, "SYNCED").await;
+    assert_eq!(value().as_deref(), Some(r#"{"password":"third"}"#));
+    assert_eq!(vault.calls("Recover"), 1);
+    assert_eq!(vault.view(name).unwrap().versions, 3);
+
+    let removed = bench.post(&format!("{PATH}/associations/remove"), pair).await.data();
+    assert_eq!(removed["associated_secrets"].as_object().unwrap().len(), 1);
+    assert_eq!(value(), None);
+    bench.raw("DELETE", PATH, "").await.ok();
+    assert!(!bench.everything_said().contains(FakeAzure::CLIENT_SECRET));
+    assert!(!bench.everything_said().contains("CANARY-FROM-REMOTE"));
 }

@@ -24,7 +24,7 @@ use store::{Memory, RootKey, Store};
 use tokio::time::Instant;
 
 /// Wall-clock time that follows tokio's, so that a paused test moves both.
-struct TokioClock(Instant);
+pub(crate) struct TokioClock(pub(crate) Instant);
 
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {

@@ -375,6 +375,9 @@ impl Shared {
             }
             return reply;
         }
+        if head.method == Method::POST && !head.headers.contains_key(header::CONTENT_LENGTH) {
+            return reply(411, "text/html", "Length Required");
+        }
         if state.denied.contains(operation) {
             let inner = Some("ForbiddenByRbac");
             return refusal(
