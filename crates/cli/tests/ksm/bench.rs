@@ -149,6 +149,11 @@ impl Side {
         self.uids.insert(name, uid);
     }
 
+    /// Whether it is the binary under test that is run here.
+    pub(crate) const fn is_ours(&self) -> bool {
+        matches!(self.tool, Tool::Ours)
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

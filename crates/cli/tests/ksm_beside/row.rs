@@ -3,7 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use serde_json::{Value, json};
 
-use crate::bench::{Ran, Side, Tool};
+use crate::{
+    bench::{Ran, Side, Tool},
+    cloud,
+};
 
 /// One comparison. Made with [`row`] and the methods that add to it.
 pub(crate) struct Row {
@@ -17,6 +20,8 @@ pub(crate) struct Row {
     outputs: Vec<&'static str>,
     prepare: Option<fn(&mut Side)>,
     state: fn(&Side) -> Value,
+    /// What stands at AWS before, for rows that need one.
+    aws: Option<Vec<(&'static str, &'static str)>>,
     masked: bool,
     differs: Vec<Difference>,
 }
@@ -54,6 +59,7 @@ pub(crate) fn row_of(name: &'static str, words: &[&'static str]) -> Row {
         outputs: Vec::new(),
         prepare: None,
         state: Side::state,
+        aws: None,
         masked: false,
         differs: Vec::new(),
     }
@@ -108,12 +114,18 @@ impl Row {
         self
     }
 
-    /// What is compared afterwards, in place of the vault.
+    /// A destination at AWS that is compared afterwards, in place of the vault. These secrets stand there
+    /// before. `{aws}` is the record of its credentials; every name there begins with `{run}`.
     #[must_use]
-    #[expect(dead_code, reason = "for rows that leave something outside of the vault")]
-    pub(crate) const fn state(mut self, state: fn(&Side) -> Value) -> Self {
-        self.state = state;
-        self
+    pub(crate) fn aws(mut self, planted: &[(&'static str, &'static str)]) -> Self {
+        self.aws = Some(planted.to_vec());
+        self.state = cloud::state;
+        self.env("AWS_ENDPOINT_URL", "{moto}")
+    }
+
+    /// Whether it needs the stand-in of AWS.
+    pub(crate) const fn needs_aws(&self) -> bool {
+        self.aws.is_some()
     }
 
     /// Long runs of base64 are taken for equal: keys and UIDs that a client draws.
@@ -183,6 +195,9 @@ impl Row {
         let mut side = Side::new(tool);
         if let Some(prepare) = self.prepare {
             prepare(&mut side);
+        }
+        if let Some(planted) = &self.aws {
+            cloud::prepare(&mut side, self.name, planted);
         }
         for (name, content) in &self.files {
             std::fs::write(side.path(name), side.filled(content)).unwrap();

@@ -133,15 +133,15 @@ pub(super) fn run(ksm: &Ksm, args: &SyncArgs) -> Done {
     let _lock = if args.writes() && !args.no_lock { lock::take(ksm, &client)? } else { None };
     let progress = Progress::new();
     progress.say("reading Keeper");
-    let mut source = match ksm.block_on(plan.read(&client))? {
+    let source = match ksm.block_on(plan.read(&client))? {
         Ok(source) => source,
         // Nothing is known of any source, so nothing is done; each of them has failed.
         Err(error) => return Report::all_failed(args, &request, &error.to_string()).print(ksm),
     };
     progress.hint(&source.hints);
     let report = match Cloud::of(args.kind, args.credentials.as_deref(), &source.vault)? {
-        None => Report::sources(args, &source),
-        Some(cloud) => deliver(ksm, args, &client, cloud, &mut source, &progress)?,
+        None => Report::sources(args, source),
+        Some(cloud) => deliver(ksm, args, &client, cloud, source, &progress)?,
     };
     drop(progress);
     report.print(ksm)
@@ -168,17 +168,17 @@ fn deliver(
     args: &SyncArgs,
     client: &Client,
     cloud: &'static Cloud,
-    source: &mut Source,
+    source: Source,
     progress: &Progress,
 ) -> Result<Report, Failure> {
     let uid = args.credentials.as_deref().unwrap_or_default();
     let (kind, destination) = cloud.open(ksm, client.config().host(), uid, &source.vault)?;
     // From here on only the entries matter: the vault's plaintext is wiped.
-    let entries = std::mem::take(&mut source.entries);
-    let notes = std::mem::take(&mut source.notes);
+    let Source { entries, notes, hints, vault } = source;
+    drop(vault);
     let delivery = Delivery::new(ksm.world(), args, client, kind, destination);
     let outcomes = ksm.block_on(delivery.run(&entries, progress))?;
-    Ok(Report::delivered(args, &entries, notes, outcomes))
+    Ok(Report::delivered(args, &entries, notes, hints, outcomes))
 }
 
 /// The exit code of a run in which so many failed (decisions 22).

@@ -24,15 +24,16 @@ pub(super) struct Report {
 }
 
 impl Report {
-    fn empty(args: &SyncArgs, notes: Vec<String>) -> Self {
+    /// `hints` go into the log as upstream's do. On stderr a person sees them; every night's mail does not.
+    fn empty(args: &SyncArgs, notes: Vec<String>, hints: Vec<String>) -> Self {
         // A run that writes says what went wrong, and no more.
         let with_data = !args.writes();
-        Self { data: Vec::new(), log: Vec::new(), notes, failures: Vec::new(), processed: 0, with_data }
+        Self { data: Vec::new(), log: hints, notes, failures: Vec::new(), processed: 0, with_data }
     }
 
     /// Of a list without a destination.
-    pub(super) fn sources(args: &SyncArgs, source: &Source) -> Self {
-        let mut report = Self::empty(args, source.notes.clone());
+    pub(super) fn sources(args: &SyncArgs, source: Source) -> Self {
+        let mut report = Self::empty(args, source.notes, source.hints);
         for entry in &source.entries {
             let error = failure(entry);
             let item = item(args, entry);
@@ -46,9 +47,10 @@ impl Report {
         args: &SyncArgs,
         entries: &[Entry],
         notes: Vec<String>,
+        hints: Vec<String>,
         outcomes: Vec<Outcome>,
     ) -> Self {
-        let mut report = Self::empty(args, notes);
+        let mut report = Self::empty(args, notes, hints);
         for (entry, outcome) in entries.iter().zip(outcomes) {
             report.notes.extend(outcome.note);
             let mut item = item(args, entry);
@@ -68,7 +70,7 @@ impl Report {
 
     /// Of a run that could not read Keeper.
     pub(super) fn all_failed(args: &SyncArgs, request: &Request, error: &str) -> Self {
-        let mut report = Self::empty(args, Vec::new());
+        let mut report = Self::empty(args, Vec::new(), Vec::new());
         let maps = request.maps.iter().map(|(key, notation)| (key.clone(), notation.clone()));
         let records = [
             ("record", &request.records),

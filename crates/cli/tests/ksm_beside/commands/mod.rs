@@ -5,12 +5,13 @@ mod folder;
 mod interpolate;
 mod profile;
 mod secret;
+mod sync;
 
 use crate::row::Row;
 
 /// All rows.
 pub(crate) fn rows() -> Vec<Row> {
-    [profile::rows(), secret::rows(), folder::rows(), exec::rows(), interpolate::rows()]
+    [profile::rows(), secret::rows(), folder::rows(), exec::rows(), interpolate::rows(), sync::rows()]
         .into_iter()
         .flatten()
         .collect()
