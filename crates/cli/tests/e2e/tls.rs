@@ -83,6 +83,39 @@ async fn both_versions_of_http_are_served_over_tls() {
     assert!(answer.as_ref().map_or(true, |answer| answer.status.is_client_error()), "{answer:?}");
 }
 
+/// The server reads its certificate again at SIGHUP; one that cannot be read leaves the old one in place.
+#[tokio::test]
+async fn a_new_certificate_is_served_after_sighup_and_a_bad_one_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let (token, old) = house(home.path());
+    let server = Boot::config(&home.path().join("keyferry.toml"), &token).start();
+    drop(connect(&server, &old, b"http/1.1").await);
+
+    let CertifiedKey { cert: new, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(home.path().join("cert.pem"), "not a certificate").unwrap();
+    server.signal("HUP");
+    said(&server, "the certificate was not read again").await;
+    drop(connect(&server, &old, b"http/1.1").await);
+
+    fs::write(home.path().join("cert.pem"), new.pem()).unwrap();
+    fs::write(home.path().join("key.pem"), signing_key.serialize_pem()).unwrap();
+    server.signal("HUP");
+    said(&server, "certificate read again").await;
+    drop(connect(&server, new.der(), b"http/1.1").await);
+}
+
+/// Waits until the server's log says so.
+async fn said(server: &Server, what: &str) {
+    for _ in 0..600 {
+        if server.log().contains(what) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it did not say \"{what}\":\n{}", server.log());
+}
+
 #[test]
 fn a_bad_certificate_is_told_before_the_port_is_opened() {
     let home = tempfile::tempdir().unwrap();
