@@ -15,9 +15,8 @@ use crate::{
     client::Client,
     config::{Config, LogLevel},
     failure::Failure,
-    house::{Parts, World},
+    house::{Builder, House, World},
     logging, printer,
-    serve::dev_store,
 };
 
 const REGION: &str = "eu-central-1";
@@ -37,19 +36,19 @@ pub(crate) fn run() -> Result<(), Failure> {
     config.sync.allow_private_networks = true;
     logging::start(&config.log);
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
-    runtime.block_on(show(&config))
+    runtime.block_on(show(Arc::new(config)))
 }
 
-async fn show(config: &Config) -> Result<(), Failure> {
+async fn show(config: Arc<Config>) -> Result<(), Failure> {
     let world = World::real();
     let aws = FakeAws::start(Arc::clone(&world.clock)).await.map_err(Failure::failed)?;
     let directory = Temporary::make(&world)?;
     let file = directory.0.join("secrets.json");
-    let (store, token) = dev_store(None, &world).await?;
     // Nothing of this machine's own AWS settings is to reach the demo.
-    let parts = Parts::new(&store, config, Snapshot::default(), &world)?;
-    parts.mount_kv(&token).await?;
-    let house = parts.open(Some(([127, 0, 0, 1], 0).into()), config).await?;
+    let environment = Snapshot::default();
+    let builder = Builder { config: Arc::clone(&config), environment, world };
+    let (core, token, _) = builder.dev(None, true).await?;
+    let house = House::open(core, Some(([127, 0, 0, 1], 0).into()), &config).await?;
     let client = Client::new(house.address().to_string(), token);
     let outcome = tell(&client, &aws, &file, &house.url()).await;
     house.close().await;

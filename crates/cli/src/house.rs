@@ -2,14 +2,18 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use destinations::{Net, net::Snapshot};
 use engine::{Engine, IdentityIssuer, KvSource};
 use model::{Clock, Entropy, SecretBytes};
 use server::{
-    app::{App, AppParts, Body, Operation, Request, SyncApi},
+    app::{
+        App, AppError, AppParts, Body, Operation, Request, SyncApi,
+        core::{Beside, Core, CoreParts, Made, Opened, Opener, Unsealing},
+    },
     http,
 };
-use store::Store;
+use store::{Backend, Memory, Store};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -32,23 +36,20 @@ impl World {
     }
 }
 
-/// A server put together but not yet reachable.
-pub(crate) struct Parts {
-    pub(crate) app: App,
-    engine: Engine,
+/// Builds what serves an opened store: the engine and the app, wired to each other.
+pub(crate) struct Builder {
+    pub(crate) config: Arc<Config>,
+    pub(crate) environment: Snapshot,
+    pub(crate) world: World,
 }
 
-impl Parts {
-    pub(crate) fn new(
-        store: &Store,
-        config: &Config,
-        environment: Snapshot,
-        world: &World,
-    ) -> Result<Self, Failure> {
-        let World { clock, entropy } = world;
+impl Builder {
+    fn build(&self, store: &Store) -> Result<(App, Engine), Failure> {
+        let World { clock, entropy } = &self.world;
+        let config = &self.config;
         let net = Net::new(
             config.net().map_err(Failure::wrong)?,
-            Arc::new(environment),
+            Arc::new(self.environment.clone()),
             clock.clone(),
             entropy.clone(),
         )
@@ -73,55 +74,114 @@ impl Parts {
             sync: Some(SyncApi::new(engine.clone(), store.clone(), config.sync_api())),
             settings: config.app(),
         });
-        Ok(Self { app, engine })
+        Ok((app, engine))
     }
 
-    /// Mounts KV v2 at `secret/`, as dev mode has it.
-    pub(crate) async fn mount_kv(&self, root: &SecretBytes) -> Result<(), Failure> {
-        let request = Request {
-            id: self.app.request_id(),
-            operation: Operation::Write,
-            path: "sys/mounts/secret".to_owned(),
-            token: Some(root.clone()),
-            body: Body::Json(Zeroizing::new(br#"{"type":"kv-v2"}"#.to_vec())),
-            ..Request::default()
-        };
-        self.app.handle(&request).await.map(drop).map_err(|fault| Failure::failed(format!("{fault:?}")))
+    /// A server over a store that is open.
+    pub(crate) async fn over(&self, store: Store) -> Result<Arc<Core>, Failure> {
+        self.open(store).await.map(Core::opened).map_err(Failure::failed)
     }
 
-    /// Starts it. `listen` wins over the configuration.
-    pub(crate) async fn open(self, listen: Option<SocketAddr>, config: &Config) -> Result<House, Failure> {
-        let Self { app, engine } = self;
-        let stop = CancellationToken::new();
-        let http =
-            http::start(config.http(listen), Arc::new(app), stop.clone()).await.map_err(
-                |fault| match fault {
-                    // The files are named in the configuration, so that is where to mend it.
-                    http::StartError::Tls(http::TlsError::Key(..)) => {
-                        Failure::wrong(format!("listener.tls_key_file: {fault}"))
-                    }
-                    http::StartError::Tls(_) => Failure::wrong(format!("listener.tls_cert_file: {fault}")),
-                    http::StartError::Listen(..) => Failure::failed(fault),
-                },
-            )?;
-        engine.start().await.map_err(Failure::failed)?;
-        let tls = config.listener.tls_cert_file.is_some();
-        tracing::info!(address = %http.address(), tls, "listening");
-        let scheme = if tls { "https" } else { "http" };
-        Ok(House { http, engine, stop, scheme, deadline: config.listener.shutdown_deadline.0 })
+    /// A server over a store that is sealed, or not there yet.
+    pub(crate) fn sealed(self, backend: Arc<dyn Backend>, unsealing: Unsealing) -> Arc<Core> {
+        Core::new(CoreParts {
+            backend,
+            unsealing,
+            clock: self.world.clock.clone(),
+            entropy: self.world.entropy.clone(),
+            settings: self.config.app(),
+            opener: Arc::new(self),
+        })
+    }
+
+    /// A server in memory, made, unsealed and with KV v2 at `secret/` if wanted; its root token and its
+    /// unseal key.
+    pub(crate) async fn dev(
+        self,
+        token: Option<SecretBytes>,
+        kv: bool,
+    ) -> Result<(Arc<Core>, SecretBytes, SecretBytes), Failure> {
+        let failed = |fault: AppError| Failure::failed(format!("{fault:?}"));
+        let core = self.sealed(Arc::new(Memory::new()), Unsealing::Shares);
+        let Made { shares, root_token } = core.make(1, 1, token).await.map_err(failed)?;
+        core.unseal_by(&shares).await.map_err(failed)?;
+        let [key] = <[SecretBytes; 1]>::try_from(shares)
+            .map_err(|_| Failure::failed("there must be one unseal key"))?;
+        if kv {
+            let request = Request {
+                id: core.request_id(),
+                operation: Operation::Write,
+                path: "sys/mounts/secret".to_owned(),
+                token: Some(root_token.clone()),
+                body: Body::Json(Zeroizing::new(br#"{"type":"kv-v2"}"#.to_vec())),
+                ..Request::default()
+            };
+            core.handle(&request).await.map_err(failed)?;
+        }
+        Ok((core, root_token, key))
+    }
+}
+
+#[async_trait]
+impl Opener for Builder {
+    async fn open(&self, store: Store) -> Result<Opened, String> {
+        let (app, engine) = self.build(&store).map_err(|failure| failure.to_string())?;
+        engine.start().await.map_err(|fault| fault.to_string())?;
+        let deadline = self.config.listener.shutdown_deadline.0;
+        Ok(Opened { app: Arc::new(app), beside: Box::new(Deliveries { engine, deadline }) })
+    }
+}
+
+/// The engine, while its app is served.
+struct Deliveries {
+    engine: Engine,
+    deadline: Duration,
+}
+
+#[async_trait]
+impl Beside for Deliveries {
+    async fn close(&self) {
+        if !self.engine.stop(self.deadline).await {
+            tracing::warn!("deliveries were still under way at the deadline; they go on at the next start");
+        }
     }
 }
 
 /// A running server.
 pub(crate) struct House {
     http: http::Handle,
-    engine: Engine,
+    core: Arc<Core>,
     stop: CancellationToken,
     scheme: &'static str,
-    deadline: Duration,
 }
 
 impl House {
+    /// Opens the door. `listen` wins over the configuration.
+    pub(crate) async fn open(
+        core: Arc<Core>,
+        listen: Option<SocketAddr>,
+        config: &Config,
+    ) -> Result<Self, Failure> {
+        let stop = CancellationToken::new();
+        let http = match http::start(config.http(listen), Arc::clone(&core), stop.clone()).await {
+            Ok(http) => http,
+            Err(fault) => {
+                core.close().await;
+                return Err(match fault {
+                    // The files are named in the configuration, so that is where to mend it.
+                    http::StartError::Tls(http::TlsError::Key(..)) => {
+                        Failure::wrong(format!("listener.tls_key_file: {fault}"))
+                    }
+                    http::StartError::Tls(_) => Failure::wrong(format!("listener.tls_cert_file: {fault}")),
+                    http::StartError::Listen(..) => Failure::failed(fault),
+                });
+            }
+        };
+        let tls = config.listener.tls_cert_file.is_some();
+        tracing::info!(address = %http.address(), tls, "listening");
+        Ok(Self { http, core, stop, scheme: if tls { "https" } else { "http" } })
+    }
+
     /// Where clients find it.
     pub(crate) fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.http.address())
@@ -145,8 +205,6 @@ impl House {
     pub(crate) async fn close(self) {
         self.stop.cancel();
         self.http.ended().await;
-        if !self.engine.stop(self.deadline).await {
-            tracing::warn!("deliveries were still under way at the end of the shutdown's deadline");
-        }
+        self.core.close().await;
     }
 }

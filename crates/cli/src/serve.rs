@@ -4,15 +4,15 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use destinations::net::{Environment as _, Snapshot};
 use model::SecretBytes;
-use server::app::tokens;
-use store::{Memory, RootKey, Store, data_dir};
+use server::app::core::Unsealing;
+use store::data_dir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     args::ServerArgs,
     config::{Address, Config},
     failure::Failure,
-    house::{House, Parts, World},
+    house::{Builder, House, World},
     logging, printer,
 };
 
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ServerArgs, environment: Snapshot) -> Result<(), Failur
     };
     logging::start(&config.log);
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
-    runtime.block_on(serve(what, listen.map(|Address(address)| address), &config, environment))
+    runtime.block_on(serve(what, listen.map(|Address(address)| address), Arc::new(config), environment))
 }
 
 enum Served {
@@ -44,54 +44,47 @@ enum Served {
 async fn serve(
     what: Served,
     listen: Option<SocketAddr>,
-    config: &Config,
+    config: Arc<Config>,
     environment: Snapshot,
 ) -> Result<(), Failure> {
     let world = World::real();
     let mut signals = Signals::catch().map_err(Failure::failed)?;
-    match what {
+    let builder = Builder { config: Arc::clone(&config), environment, world: world.clone() };
+    let house = match what {
         Served::Dev { token, kv } => {
-            let (store, token) = dev_store(token, &world).await?;
-            let parts = Parts::new(&store, config, environment, &world)?;
-            if kv {
-                parts.mount_kv(&token).await?;
-            }
-            let house = parts.open(listen, config).await?;
+            let (core, token, key) = builder.dev(token, kv).await?;
+            let house = House::open(core, listen, &config).await?;
             printer::talk("dev mode: everything is kept in memory and lost at the end");
             printer::data(format_args!("export VAULT_ADDR={}", house.url()));
-            // EXPOSE: dev mode prints its root token, as Vault's does.
-            printer::data(format_args!(
-                "export VAULT_TOKEN={}",
-                quoted(token.expose_text().unwrap_or_default())
-            ));
-            signals.end(house).await;
+            // EXPOSE: dev mode is for trying things out; its token and key open nothing else.
+            let token = token.expose_text().map_err(Failure::failed)?;
+            printer::data(format_args!("export VAULT_TOKEN={}", quoted(token)));
+            printer::talk(format_args!("unseal key, should you seal it: {}", hex::encode(key.expose())));
+            house
         }
         Served::Directory(directory) => {
-            let store = data_dir::open(&directory, world.entropy.clone(), config.embedded())
-                .await
-                .map_err(Failure::failed)?;
-            let house = Parts::new(&store, config, environment, &world)?.open(listen, config).await?;
+            let core = match config.unsealing(&world).map_err(Failure::wrong)? {
+                Unsealing::AtStart => {
+                    let store = data_dir::open(&directory, world.entropy.clone(), config.embedded())
+                        .await
+                        .map_err(Failure::failed)?;
+                    builder.over(store).await?
+                }
+                unsealing => {
+                    let backend =
+                        data_dir::backend(&directory, config.embedded()).map_err(Failure::failed)?;
+                    let core = builder.sealed(Arc::new(backend), unsealing);
+                    core.unseal_by_itself().await;
+                    core
+                }
+            };
+            let house = House::open(core, listen, &config).await?;
             printer::data(format_args!("export VAULT_ADDR={}", house.url()));
-            signals.end(house).await;
+            house
         }
-    }
+    };
+    signals.end(house).await;
     Ok(())
-}
-
-/// A new store in memory, and its root token.
-pub(crate) async fn dev_store(
-    token: Option<SecretBytes>,
-    world: &World,
-) -> Result<(Store, SecretBytes), Failure> {
-    let World { clock, entropy } = world;
-    let root = RootKey::random(entropy.as_ref());
-    let store = Store::init(Arc::new(Memory::new()), &root, clock.as_ref(), entropy.clone())
-        .await
-        .map_err(Failure::failed)?;
-    let token = tokens::create_root(&store, clock.as_ref(), entropy.as_ref(), token)
-        .await
-        .map_err(Failure::failed)?;
-    Ok((store, token))
 }
 
 fn dev_token(args: &ServerArgs, environment: &Snapshot) -> Result<Option<SecretBytes>, Failure> {

@@ -116,6 +116,29 @@ pub async fn open(
     }
 }
 
+/// The back end in a data directory whose root key is not kept beside it; made, empty, if there is none.
+/// What is in it is for the caller to find out.
+///
+/// # Errors
+/// When the directory is open to others or cannot be used, when it holds a root key file (then [`open`] is
+/// the way in), and when the store is in use, damaged or of another format.
+pub fn backend(dir: &Path, options: EmbeddedOptions) -> Result<Embedded, OpenError> {
+    let files = Files::in_dir(dir);
+    make_dir(dir)?;
+    check_dir(dir)?;
+    if exists(&files.new_key)? {
+        return Err(files.interrupted());
+    }
+    if exists(&files.key)? {
+        return Err(OpenError::KeyFileThere { key: files.key });
+    }
+    if exists(&files.store)? {
+        Embedded::open(&files.store, options)
+    } else {
+        Embedded::create(&files.store, options)
+    }
+}
+
 impl Prepared {
     /// The store, which can be used.
     pub fn store(&self) -> &Store {

@@ -118,6 +118,11 @@ impl KeyRing {
         self.terms.last().map_or(0, |term| term.number)
     }
 
+    /// When the newest term was made.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        self.terms.last().map(|term| term.created)
+    }
+
     /// Each term's number and data key, oldest first.
     pub(crate) fn terms(&self) -> impl Iterator<Item = (u32, &[u8; 32])> {
         self.terms.iter().map(|term| (term.number, &term.key))

@@ -33,6 +33,15 @@ pub enum OpenError {
         /// The store's file, absent.
         file: PathBuf,
     },
+    /// A root key lies beside a store that is to be opened in another way.
+    #[error(
+        "{} keeps this store's root key; serve the store with seal.type = \"key-file\", or choose another directory",
+        .key.display()
+    )]
+    KeyFileThere {
+        /// The key file.
+        key: PathBuf,
+    },
     /// A store was being made and is not complete.
     #[error(
         "an init of {} was interrupted, or is still running; if it is not, nothing was stored yet: delete \

@@ -4,8 +4,10 @@ use arc_swap::ArcSwapOption;
 use model::{Clock, Entropy, StoreId, uuid_v4};
 
 use crate::{
-    Backend, Batch, Check, Keys, Record, RecordKey, RecordPrefix, Revision, RootKey, StoreError, Write,
+    Backend, Batch, Check, Keys, Memory, Record, RecordKey, RecordPrefix, Revision, RootKey, StoreError,
+    Write,
     barrier::{Barrier, Unopened},
+    guard::{GUARD_KEY, Guard},
     keyring::{self, KEYRING_KEY, KeyRing},
     records::StoreHeader,
 };
@@ -89,6 +91,42 @@ impl Store {
         Ok(Self(Arc::new(Inner { backend, barrier, keys, header, entropy, root: root.clone() })))
     }
 
+    /// Makes a new store whose root key a guard keeps, together with what `fill` puts into it: all of it is
+    /// there at once, or nothing is.
+    ///
+    /// # Errors
+    /// As for [`Store::init`], and what `fill` answers.
+    pub async fn init_guarded<T, F>(
+        backend: Arc<dyn Backend>,
+        root: &RootKey,
+        guard: &Guard,
+        clock: &dyn Clock,
+        entropy: Arc<dyn Entropy>,
+        fill: F,
+    ) -> Result<(Self, T), StoreError>
+    where
+        F: AsyncFnOnce(&Self) -> Result<T, StoreError>,
+    {
+        // Made in memory first, and carried over in one commit.
+        let draft: Arc<dyn Backend> = Arc::new(Memory::new());
+        let store = Self::init(Arc::clone(&draft), root, clock, Arc::clone(&entropy)).await?;
+        let filled = fill(&store).await?;
+        let entries = draft.scan(&[], None, usize::MAX).await?;
+        let mut writes = vec![guard.put()?];
+        writes.extend(entries.into_iter().map(|(key, entry)| Write::Put(key, entry.value.to_vec())));
+        // An empty back end first: a foreign one must not gain our records.
+        backend.commit(Batch { checks: vec![Check::EmptyAfter(Vec::new())], writes: vec![] }).await?;
+        let checks = [KEYRING_KEY, GUARD_KEY].map(|key| Check::Absent(key.to_vec())).into();
+        backend.commit(Batch { checks, writes }).await?;
+        let store = Self::open(backend, root, entropy).await?;
+        Ok((store.ok_or_else(|| ring_corrupt("the key ring is gone"))?, filled))
+    }
+
+    /// Whether a back end holds a store, opened or not.
+    pub async fn is_in(backend: &dyn Backend) -> Result<bool, StoreError> {
+        Ok(backend.get(KEYRING_KEY).await?.is_some())
+    }
+
     /// Opens a store. `None` when the back end holds none.
     ///
     /// # Errors
@@ -146,6 +184,22 @@ impl Store {
     /// The key term that seals new records.
     pub fn term(&self) -> u32 {
         self.0.barrier.term()
+    }
+
+    /// When the key term that seals new records was made.
+    pub async fn term_created(&self) -> Result<model::Timestamp, StoreError> {
+        let (ring, _) = self.stored_ring().await?;
+        ring.newest().ok_or_else(|| ring_corrupt("the key ring is empty"))
+    }
+
+    /// The back end the records are in.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.0.backend
+    }
+
+    /// The root key it was opened with, for whoever changes how that is kept.
+    pub fn root_key(&self) -> &RootKey {
+        &self.0.root
     }
 
     /// Adds a key term: records written from now on are sealed under it, older ones stay readable.

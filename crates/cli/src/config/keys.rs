@@ -45,6 +45,22 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether every page of the store's file is verified at start, which reads the whole file.",
     ),
     key(
+        "seal",
+        "type",
+        Takes::Text,
+        "How the store's root key is kept. `key-file`: in `root.key` beside the store, made by `keyferry init`. `shamir`: \
+         by people, each with a share; the store is made by `sys/init` and opened by `sys/unseal`. `static`: under the key \
+         below; the store is made by `sys/init` and opened when the server starts.",
+    ),
+    key(
+        "seal",
+        "key",
+        Takes::Text,
+        "For `static`: 32 random bytes as 64 hexadecimal digits. Best given by the variable, from wherever the \
+         machine keeps its secrets.",
+    ),
+    key("seal", "key_file", Takes::Text, "For `static`: a file that holds the key instead."),
+    key(
         "listener",
         "address",
         Takes::Text,

@@ -12,6 +12,7 @@ use super::value::{Address, PublicUrl, Release, Span, Whole};
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) storage: Storage,
+    pub(crate) seal: Seal,
     pub(crate) listener: Listener,
     pub(crate) server: Server,
     pub(crate) sync: Sync,
@@ -31,6 +32,33 @@ impl Default for Storage {
     fn default() -> Self {
         Self { path: None, cache_size: Whole(64 << 20), check_on_open: true }
     }
+}
+
+/// `[seal]`
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Seal {
+    pub(crate) r#type: SealType,
+    pub(crate) key: Option<String>,
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+impl Default for Seal {
+    fn default() -> Self {
+        Self { r#type: SealType::KeyFile, key: None, key_file: None }
+    }
+}
+
+/// How the root key of the store is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SealType {
+    /// In `root.key` beside the store.
+    KeyFile,
+    /// By people who hold shares.
+    Shamir,
+    /// Under a key that is handed to the server.
+    Static,
 }
 
 /// `[listener]`

@@ -1,12 +1,21 @@
 //! The configuration in the words of the crates that are configured.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use destinations::NetSettings;
-use server::{app, http};
-use store::EmbeddedOptions;
+use model::SecretBytes;
+use server::{
+    app::{self, core::Unsealing},
+    http,
+};
+use store::{EmbeddedOptions, GivenKey, ShareKey};
+use zeroize::Zeroizing;
 
-use super::{Config, ConfigError, sections::ListKeyStyle};
+use super::{
+    Config, ConfigError,
+    sections::{ListKeyStyle, Seal, SealType},
+};
+use crate::house::World;
 
 impl Config {
     /// The store's file.
@@ -14,6 +23,38 @@ impl Config {
         EmbeddedOptions {
             cache_bytes: self.storage.cache_size.usize(),
             check_on_open: self.storage.check_on_open,
+        }
+    }
+
+    /// How the store's root key is had.
+    pub(crate) fn unsealing(&self, world: &World) -> Result<Unsealing, ConfigError> {
+        let Seal { r#type, key, key_file } = &self.seal;
+        if *r#type != SealType::Static && (key.is_some() || key_file.is_some()) {
+            return Err(ConfigError(
+                "seal.key and seal.key_file have a meaning with seal.type = \"static\" only".into(),
+            ));
+        }
+        match r#type {
+            SealType::KeyFile => Ok(Unsealing::AtStart),
+            SealType::Shamir => Ok(Unsealing::Shares),
+            SealType::Static => {
+                let text = match (key, key_file) {
+                    (Some(key), None) => Zeroizing::new(key.clone().into_bytes()),
+                    (None, Some(path)) => Zeroizing::new(std::fs::read(path).map_err(|e| {
+                        ConfigError(format!("seal.key_file: {}: cannot be read: {e}", path.display()))
+                    })?),
+                    _ => {
+                        return Err(ConfigError(
+                            "seal.type = \"static\" needs either seal.key (best by KEYFERRY_SEAL_KEY) or seal.key_file".into(),
+                        ));
+                    }
+                };
+                let key = hex::decode(text.trim_ascii()).ok().map(SecretBytes::new);
+                let key = key.and_then(ShareKey::from_bytes).ok_or_else(|| {
+                    ConfigError("seal.key: must be 32 bytes as 64 hexadecimal digits".into())
+                })?;
+                Ok(Unsealing::Auto(Arc::new(GivenKey::new(key, Arc::clone(&world.entropy)))))
+            }
         }
     }
 
@@ -61,6 +102,7 @@ impl Config {
         app::Settings {
             vault_version: server.vault_version.0.clone(),
             cluster_name: server.cluster_name.clone(),
+            seal_type: "key-file".to_owned(),
             default_lease_ttl: server.default_lease_ttl.0.as_secs(),
             max_lease_ttl: server.max_lease_ttl.0.as_secs(),
             max_secret_size: server.max_secret_size.usize(),

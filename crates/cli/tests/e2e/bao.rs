@@ -7,16 +7,16 @@ use tempfile::TempDir;
 
 use crate::harness::{Aws, Server, bao, eventually, moto};
 
-struct Bao {
+pub(crate) struct Bao {
     binary: PathBuf,
     address: String,
-    token: String,
+    pub(crate) token: String,
     home: TempDir,
 }
 
 impl Bao {
     /// None when the part is not there.
-    fn at(server: &Server) -> Option<Self> {
+    pub(crate) fn at(server: &Server) -> Option<Self> {
         Some(Self {
             binary: bao()?,
             address: server.url.clone(),
@@ -25,7 +25,7 @@ impl Bao {
         })
     }
 
-    fn run(&self, line: &[&str]) -> (i32, String, String) {
+    pub(crate) fn run(&self, line: &[&str]) -> (i32, String, String) {
         let output = Command::new(&self.binary)
             .args(line)
             .env_clear()
@@ -41,7 +41,7 @@ impl Bao {
 
     /// A command that must succeed.
     #[track_caller]
-    fn ok(&self, line: &[&str]) -> String {
+    pub(crate) fn ok(&self, line: &[&str]) -> String {
         let (code, stdout, stderr) = self.run(line);
         assert_eq!(code, 0, "bao {line:?}\n{stdout}{stderr}");
         stdout
@@ -49,7 +49,7 @@ impl Bao {
 
     /// The same, printed as JSON.
     #[track_caller]
-    fn json(&self, line: &[&str]) -> Value {
+    pub(crate) fn json(&self, line: &[&str]) -> Value {
         let option = |word: &&str| word.starts_with('-') || word.contains(['/', '=']);
         let at = line.iter().position(option).unwrap_or(line.len());
         let mut with_format = line.to_vec();
@@ -59,7 +59,7 @@ impl Bao {
 
     /// A command that must fail; all it said.
     #[track_caller]
-    fn fails(&self, line: &[&str]) -> String {
+    pub(crate) fn fails(&self, line: &[&str]) -> String {
         let (code, stdout, stderr) = self.run(line);
         assert_ne!(code, 0, "bao {line:?} was expected to fail\n{stdout}{stderr}");
         format!("{stdout}{stderr}")

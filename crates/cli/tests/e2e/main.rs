@@ -11,6 +11,7 @@ mod command_line;
 mod heavy;
 mod hostile;
 mod hvac;
+mod seal;
 mod shutdown;
 mod sync;
 mod tls;

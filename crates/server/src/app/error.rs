@@ -21,6 +21,9 @@ pub enum AppError {
     /// Others changed the same data each time it was tried. Trying again is right.
     #[error("{0}")]
     Busy(String),
+    /// The store is not open: nothing but the server's state can be told.
+    #[error("Vault is sealed")]
+    Sealed,
     /// Our fault. The text is for the log; clients see `internal error`.
     #[error("{0}")]
     Internal(String),

@@ -4,6 +4,7 @@
 
 pub mod auth;
 mod background;
+pub mod core;
 mod entries;
 mod error;
 mod fields;
@@ -128,7 +129,7 @@ pub struct App {
 
 impl App {
     /// Puts an app together. Nothing runs until it is called; [`App::run_chores`] is to run beside
-    /// it, as [`crate::http::start`] sees to.
+    /// it, as [`core::Core`] sees to.
     pub fn new(parts: AppParts) -> Self {
         Self {
             acls: Arc::new(Acls::new(parts.store.clone())),
@@ -156,6 +157,11 @@ impl App {
         model::uuid_v4(self.entropy.as_ref())
     }
 
+    /// Finds out who is calling and whether they may, and nothing else: for what [`core::Core`] does itself.
+    pub(crate) async fn permit(&self, request: &Request) -> Result<(), AppError> {
+        self.admit(request).await.map(drop)
+    }
+
     /// Answers one request.
     pub async fn handle(&self, request: &Request) -> Result<Reply, AppError> {
         if request.wrap_ttl.is_some() {
@@ -165,6 +171,14 @@ impl App {
         if let Some(answer) = self.handle_open(request).await {
             return answer;
         }
+        let (caller, router) = self.admit(request).await?;
+        match router.find(&request.path) {
+            Some(place) => kv::handle(self, &place, request).await.map(|reply| reply.of_engine("kv")),
+            None => self.handle_system(&caller, request).await.map(|reply| reply.of_engine("system")),
+        }
+    }
+
+    async fn admit(&self, request: &Request) -> Result<(Caller, Arc<Router>), AppError> {
         let caller = auth::authenticate(self, request).await?;
         let router = self.router().await?;
         let place = router.find(&request.path);
@@ -185,20 +199,13 @@ impl App {
             }
         };
         policy::authorize(&caller.acl, capability, request)?;
-        match place {
-            Some(place) => kv::handle(self, &place, request).await.map(|reply| reply.of_engine("kv")),
-            None => self.handle_system(&caller, request).await.map(|reply| reply.of_engine("system")),
-        }
+        Ok((caller, router))
     }
 
     /// Paths that need no token, or that look at it themselves.
     async fn handle_open(&self, request: &Request) -> Option<Result<Reply, AppError>> {
         Some(match request.path.as_str() {
-            "sys/health" => system::health(self, request),
-            "sys/seal-status" => system::seal_status(self, request),
             "sys/leader" => system::leader(self, request),
-            "sys/init" => system::init(request),
-            "sys/unseal" => system::unseal(self, request),
             "sys/internal/ui/mounts" | "sys/internal/ui/mounts/" => mounts::ui_list(self, request).await,
             path => match path.strip_prefix("sys/internal/ui/mounts/") {
                 Some(path) => mounts::ui_mount(self, request, path).await,
@@ -241,7 +248,6 @@ impl App {
             Some("capabilities") => auth::capabilities_of_token(self, request).await,
             Some("capabilities-accessor") => auth::capabilities_of_accessor(self, request).await,
             Some("internal/ui/resultant-acl") => policy::resultant_acl(caller, request),
-            Some("seal") => system::seal(request),
             Some(rest) => {
                 if let Some(path) = below(rest, "auth") {
                     auth::sys_auth(self, request, path).await

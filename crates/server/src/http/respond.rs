@@ -45,6 +45,7 @@ impl Refusal {
             }
             AppError::TooLarge(text) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text),
             AppError::Busy(text) => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            AppError::Sealed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "Vault is sealed"),
             AppError::Internal(inside) => {
                 tracing::error!(request_id, error = inside, "a request failed");
                 Self::internal()

@@ -25,7 +25,7 @@ use super::{
     service::{Limits, Service},
     tls::{TlsError, TlsFiles, acceptor},
 };
-use crate::app::App;
+use crate::app::core::Core;
 
 /// How a server listens.
 #[derive(Debug, Clone)]
@@ -81,9 +81,9 @@ impl Handle {
     }
 }
 
-/// Starts to listen, and to do the app's chores. When `stop` is cancelled no connection is accepted any
+/// Starts to listen. When `stop` is cancelled no connection is accepted any
 /// more, requests under way finish until the deadline in [`Limits::shutdown`], and the rest is dropped.
-pub async fn start(config: Config, app: Arc<App>, stop: CancellationToken) -> Result<Handle, StartError> {
+pub async fn start(config: Config, core: Arc<Core>, stop: CancellationToken) -> Result<Handle, StartError> {
     let tls = match config.tls {
         Some(files) => {
             let acceptor = acceptor(&files)?;
@@ -94,14 +94,10 @@ pub async fn start(config: Config, app: Arc<App>, stop: CancellationToken) -> Re
     let failed = |fault| StartError::Listen(config.listen, fault);
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    tokio::spawn({
-        let (app, stop) = (Arc::clone(&app), stop.clone());
-        async move { app.run_chores(stop).await }
-    });
     let limits = config.limits;
     let shared = Arc::new(Shared {
         http: http(&limits),
-        service: Service::new(app, limits.clone()),
+        service: Service::new(core, limits.clone()),
         limits,
         tls: tls.as_ref().map(|(_, acceptor)| Arc::clone(acceptor)),
         drop: CancellationToken::new(),

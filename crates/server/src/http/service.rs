@@ -10,7 +10,7 @@ use super::{
     convert::{NAMESPACE, read_request},
     respond::{Refusal, reply},
 };
-use crate::app::App;
+use crate::app::core::Core;
 
 /// What one client may cost.
 #[derive(Debug, Clone)]
@@ -53,14 +53,14 @@ impl Default for Limits {
 /// Answers HTTP requests, whatever they came in on.
 #[derive(Clone)]
 pub struct Service {
-    app: Arc<App>,
+    core: Arc<Core>,
     limits: Limits,
 }
 
 impl Service {
-    /// Over an app.
-    pub fn new(app: Arc<App>, limits: Limits) -> Self {
-        Self { app, limits }
+    /// Over a server without sockets.
+    pub fn new(core: Arc<Core>, limits: Limits) -> Self {
+        Self { core, limits }
     }
 
     /// Answers one request. It never fails and never panics: that too is an answer.
@@ -93,11 +93,11 @@ impl Service {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        let request = match read_request(&parts, body, &self.limits, self.app.request_id()).await {
+        let request = match read_request(&parts, body, &self.limits, self.core.request_id()).await {
             Ok(request) => request,
             Err(refusal) => return refusal.into_response(),
         };
-        match self.app.handle(&request).await {
+        match self.core.handle(&request).await {
             Ok(answer) => reply(answer, &request.id),
             Err(error) => Refusal::of(error, &request.id).into_response(),
         }

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use model::{DestinationId, ManualClock, SecretBytes, SeededEntropy, Timestamp};
 use serde_json::{Map, Value};
 use server::{
-    app::{App, AppParts, Settings, SyncSignal, tokens},
+    app::{App, AppParts, Settings, SyncSignal, core::Core, tokens},
     http::{Limits, Service},
 };
 use store::{Memory, Node, RootKey, Store};
@@ -63,7 +63,7 @@ impl Bench {
             sync: None,
             settings,
         }));
-        let service = Service::new(app.clone(), limits);
+        let service = Service::new(Core::of(app.clone()), limits);
         Self { app, service, store, clock, signals }
     }
 

@@ -13,6 +13,7 @@ mod mounts;
 mod policies;
 mod protocol;
 mod races;
+mod seal;
 mod sockets;
 mod sync_hook;
 mod system;

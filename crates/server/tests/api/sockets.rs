@@ -12,7 +12,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName},
 };
 use server::{
-    app::Settings,
+    app::{Settings, core::Core},
     http::{Config, Handle, Limits, TlsFiles, start},
 };
 use tokio::{
@@ -34,7 +34,7 @@ async fn run(limits: Limits, tls: Option<TlsFiles>) -> (Bench, Running) {
     bench.post("sys/mounts/secret", r#"{"type":"kv-v2"}"#).await;
     let stop = CancellationToken::new();
     let config = Config { listen: "127.0.0.1:0".parse().unwrap(), tls, limits };
-    let handle = start(config, bench.app.clone(), stop.clone()).await.unwrap();
+    let handle = start(config, Core::of(bench.app.clone()), stop.clone()).await.unwrap();
     (bench, Running { handle, stop })
 }
 
@@ -177,7 +177,10 @@ async fn what_cannot_start_says_why() {
     let (files, _) = certify(folder.path());
     let begin = async |listen: &str, tls: Option<TlsFiles>| {
         let config = Config { listen: listen.parse().unwrap(), tls, limits: Limits::default() };
-        start(config, bench.app.clone(), CancellationToken::new()).await.err().map(|fault| fault.to_string())
+        start(config, Core::of(bench.app.clone()), CancellationToken::new())
+            .await
+            .err()
+            .map(|fault| fault.to_string())
     };
     let missing = TlsFiles { certificate: folder.path().join("none.pem"), key: files.key.clone() };
     assert!(begin("127.0.0.1:0", Some(missing)).await.unwrap().contains("none.pem"));

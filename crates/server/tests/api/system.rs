@@ -28,6 +28,9 @@ async fn the_seal_and_the_leader_are_told_to_anyone() {
     assert_snapshot!(bench.as_token("", "PUT", "sys/init", r#"{"secret_shares":1,"secret_threshold":1}"#).await, @r#"400 {"errors":["Vault is already initialized"]}"#);
     assert_eq!(bench.as_token("", "PUT", "sys/unseal", r#"{"key":"00"}"#).await.json()["sealed"], false);
     assert_snapshot!(bench.as_token("", "PUT", "sys/unseal", "{}").await, @r#"400 {"errors":["'key' must be specified in request body as JSON, or 'reset' set to true"]}"#);
-    assert_snapshot!(bench.call("PUT", "sys/seal", "").await, @r#"400 {"errors":["keyferry opens its store with the root key it was started with and cannot be sealed while it runs; stop the server instead"]}"#);
     assert_eq!(bench.as_token("", "PUT", "sys/seal", "").await.status, 403);
+    assert_eq!(bench.call("PUT", "sys/seal", "").await.status, 204);
+    assert_snapshot!(bench.call("GET", "sys/mounts", "").await, @r#"503 {"errors":["Vault is sealed"]}"#);
+    assert_eq!(bench.as_token("", "GET", "sys/seal-status", "").await.json()["sealed"], true);
+    assert_snapshot!(bench.as_token("", "PUT", "sys/unseal", r#"{"key":"00"}"#).await, @r#"400 {"errors":["this store is opened by its root key file, when the server starts; start it again"]}"#);
 }

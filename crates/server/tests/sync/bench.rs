@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Full};
 use model::{Clock, Entropy, SeededEntropy, Timestamp};
 use serde_json::{Value, json};
 use server::{
-    app::{App, AppParts, Settings, SyncApi, SyncSettings, tokens},
+    app::{App, AppParts, Settings, SyncApi, SyncSettings, core::Core, tokens},
     http::{Limits, Service},
 };
 use store::{Memory, RootKey, Store};
@@ -112,7 +112,7 @@ impl Bench {
             settings: Settings::default(),
         });
         let mut bench = Self {
-            service: Service::new(Arc::new(app), Limits::default()),
+            service: Service::new(Core::of(Arc::new(app)), Limits::default()),
             in_mem,
             root: root.expose_text().unwrap().to_owned(),
             powerless: String::new(),

@@ -403,10 +403,18 @@ pub(crate) fn short(seconds: u64) -> String {
     text.strip_suffix("h0m").map_or(text.clone(), |rest| format!("{rest}h"))
 }
 
-/// A new token's text: 26 characters of 62, about 154 bits.
+/// Characters of a new token: `hvs.` and 26 of 62, about 154 bits.
+pub(in crate::app) const ROOT_TOKEN_LEN: usize = 30;
+
+/// Random letters and digits to keep secret.
+pub(in crate::app) fn random_text(entropy: &dyn Entropy, length: usize) -> SecretBytes {
+    SecretBytes::from(base62(length, entropy))
+}
+
+/// A new token's text.
 pub(crate) fn new_id(entropy: &dyn Entropy) -> SecretBytes {
-    let random = Zeroizing::new(base62(26, entropy));
-    let mut id = String::with_capacity(30);
+    let random = Zeroizing::new(base62(ROOT_TOKEN_LEN - 4, entropy));
+    let mut id = String::with_capacity(ROOT_TOKEN_LEN);
     id.push_str("hvs.");
     id.push_str(&random);
     SecretBytes::from(id)

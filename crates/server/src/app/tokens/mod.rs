@@ -17,7 +17,7 @@ use super::{
     auth::{Caller, Found, identify, key_of_accessor, live_token},
 };
 use create::{How, create};
-pub(super) use create::{Times, base62, new_id, store_token};
+pub(super) use create::{ROOT_TOKEN_LEN, Times, base62, new_id, random_text, store_token};
 pub(super) use renew::{Limits, renew};
 pub(super) use revoke::{revoke, sweep};
 pub(super) use roles::exists as role_exists;

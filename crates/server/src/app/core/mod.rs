@@ -1,0 +1,245 @@
+//! The server as a whole: not initialised, sealed, or open with an [`App`] behind it.
+//!
+//! A [`Core`] owns what must work without an opened store: telling the state, making a store, unsealing it.
+//! Everything else goes to the app, and what concerns the root key comes back from there once the app has
+//! found the caller allowed. Sealing drops the app, and with it every key.
+
+mod init;
+mod keys;
+mod rites;
+mod status;
+mod unseal;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use model::{Clock, Entropy};
+use store::{AutoUnseal, Backend, Guard, Store};
+use tokio_util::sync::CancellationToken;
+
+use super::{App, AppError, Operation, Reply, Request, Settings};
+pub use init::Made;
+use rites::Rites;
+
+/// Builds what serves an opened store, and starts it.
+#[async_trait]
+pub trait Opener: Send + Sync {
+    /// Puts the app over an opened store and starts what belongs to it.
+    ///
+    /// # Errors
+    /// In words for the log.
+    async fn open(&self, store: Store) -> Result<Opened, String>;
+}
+
+/// An app that is served, and what ends with it.
+pub struct Opened {
+    /// The app.
+    pub app: Arc<App>,
+    /// What runs beside it.
+    pub beside: Box<dyn Beside>,
+}
+
+/// What runs beside an app and must end before its store may be closed.
+#[async_trait]
+pub trait Beside: Send + Sync {
+    /// Ends it; what is under way may finish within its deadline.
+    async fn close(&self);
+}
+
+/// For apps that nothing runs beside.
+pub struct Alone;
+
+#[async_trait]
+impl Beside for Alone {
+    async fn close(&self) {}
+}
+
+/// How the root key of a store is had.
+pub enum Unsealing {
+    /// People hold shares of it.
+    Shares,
+    /// A service or the machine opens it.
+    Auto(Arc<dyn AutoUnseal>),
+    /// It was opened when the process started, and can be opened again only by starting another.
+    AtStart,
+}
+
+/// What a [`Core`] is made of.
+pub struct CoreParts {
+    /// Where the store is, or will be.
+    pub backend: Arc<dyn Backend>,
+    /// How its root key is had.
+    pub unsealing: Unsealing,
+    /// Builds what serves it.
+    pub opener: Arc<dyn Opener>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// For keys, shares and nonces.
+    pub entropy: Arc<dyn Entropy>,
+    /// What the server says about itself.
+    pub settings: Settings,
+}
+
+/// The server without its sockets.
+pub struct Core {
+    backend: Arc<dyn Backend>,
+    unsealing: Unsealing,
+    opener: Arc<dyn Opener>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    settings: Settings,
+    open: ArcSwapOption<Serving>,
+    /// What several people take part in, one step at a time.
+    rites: tokio::sync::Mutex<Rites>,
+    stop: CancellationToken,
+}
+
+/// An app while it is served.
+struct Serving {
+    app: Arc<App>,
+    beside: Box<dyn Beside>,
+    chores: CancellationToken,
+}
+
+impl Core {
+    /// A server over a store that may be sealed or not there yet. Nothing is opened before
+    /// [`Core::unseal_by_itself`] or a request for it.
+    pub fn new(parts: CoreParts) -> Arc<Self> {
+        Arc::new(Self {
+            backend: parts.backend,
+            unsealing: parts.unsealing,
+            opener: parts.opener,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            settings: parts.settings,
+            open: ArcSwapOption::empty(),
+            rites: tokio::sync::Mutex::default(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// A server over a store that is open already.
+    pub fn opened(opened: Opened) -> Arc<Self> {
+        let core = Self::closed(&opened.app);
+        core.serve(opened);
+        core
+    }
+
+    fn closed(app: &App) -> Arc<Self> {
+        struct Never;
+        #[async_trait]
+        impl Opener for Never {
+            async fn open(&self, _: Store) -> Result<Opened, String> {
+                Err("this store is opened when the server starts".to_owned())
+            }
+        }
+        Self::new(CoreParts {
+            backend: Arc::clone(app.store.backend()),
+            unsealing: Unsealing::AtStart,
+            opener: Arc::new(Never),
+            clock: Arc::clone(&app.clock),
+            entropy: Arc::clone(&app.entropy),
+            settings: app.settings.clone(),
+        })
+    }
+
+    /// A server over an app alone, for tests.
+    pub fn of(app: Arc<App>) -> Arc<Self> {
+        let core = Self::closed(&app);
+        core.open.store(Some(Arc::new(Serving {
+            app,
+            beside: Box::new(Alone),
+            chores: CancellationToken::new(),
+        })));
+        core
+    }
+
+    /// Serves an app from now on.
+    fn serve(&self, opened: Opened) {
+        let Opened { app, beside } = opened;
+        let chores = self.stop.child_token();
+        tokio::spawn({
+            let (app, chores) = (Arc::clone(&app), chores.clone());
+            async move { app.run_chores(chores).await }
+        });
+        self.open.store(Some(Arc::new(Serving { app, beside, chores })));
+    }
+
+    /// Ends what runs, and serves nothing any more.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.end().await;
+    }
+
+    /// Drops the app and all keys. Requests under way finish with what they hold.
+    async fn end(&self) {
+        if let Some(serving) = self.open.swap(None) {
+            serving.chores.cancel();
+            serving.beside.close().await;
+        }
+    }
+
+    /// A new request id.
+    pub fn request_id(&self) -> String {
+        model::uuid_v4(self.entropy.as_ref())
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: &Request) -> Result<Reply, AppError> {
+        let serving = self.open.load_full();
+        if let Some(path) = request.path.strip_prefix("sys/") {
+            match path {
+                "health" => return self.health(request).await,
+                "seal-status" => return self.seal_status(request).await,
+                "init" => return self.init(request).await,
+                "unseal" => return self.unseal(request).await,
+                _ => {}
+            }
+            if let Some(serving) = &serving
+                && is_about_keys(path)
+            {
+                serving.app.permit(request).await?;
+                return self.about_keys(&serving.app, request, path).await;
+            }
+        }
+        match serving {
+            Some(serving) => serving.app.handle(request).await,
+            None => Err(AppError::Sealed),
+        }
+    }
+
+    /// Whether there is a store, sealed or not.
+    async fn is_initialised(&self) -> Result<bool, AppError> {
+        Ok(self.open.load().is_some() || Store::is_in(self.backend.as_ref()).await?)
+    }
+
+    async fn guard(&self) -> Result<Option<Guard>, AppError> {
+        Ok(Guard::read(self.backend.as_ref()).await?.map(|(guard, _)| guard))
+    }
+
+    /// What concerns the root key and the key ring. The caller was found allowed.
+    async fn about_keys(&self, app: &App, request: &Request, path: &str) -> Result<Reply, AppError> {
+        match path {
+            "seal" => self.seal(request).await,
+            "rotate" | "rotate/keyring" => self.rotate(app, request).await,
+            "key-status" => self.key_status(app, request).await,
+            _ => self.rite(app, request, path).await,
+        }
+    }
+}
+
+/// Paths below `sys/` that the core serves once the caller was found allowed.
+fn is_about_keys(path: &str) -> bool {
+    matches!(path, "seal" | "rotate" | "rotate/keyring" | "key-status")
+        || path.starts_with("rekey/")
+        || path.starts_with("rekey-recovery-key/")
+        || path.starts_with("generate-root/")
+        // OpenBao's name for it since it asks for a token.
+        || path.starts_with("generate-root-token/")
+}
+
+/// Only a write.
+fn write_only(request: &Request) -> Result<(), AppError> {
+    if request.operation == Operation::Write { Ok(()) } else { Err(AppError::UnsupportedOperation) }
+}
