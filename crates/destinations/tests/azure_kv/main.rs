@@ -9,6 +9,7 @@ mod failures;
 mod sdk;
 mod service;
 mod soft_delete;
+mod tls;
 
 use std::{
     collections::BTreeMap,
