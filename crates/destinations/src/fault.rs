@@ -82,6 +82,12 @@ impl Fault {
         self.code == "throttled"
     }
 
+    /// Whether the name alone is the trouble: the provider is still busy deleting or recovering what bears
+    /// it (`name_busy`). Nothing follows from it for other entries, whatever time to try again it names.
+    pub fn is_name_busy(&self) -> bool {
+        self.code == "name_busy"
+    }
+
     /// An entry that was to be removed does not bear the owner's mark. `ownership_lost`.
     pub fn ownership_lost() -> Self {
         Self::client(

@@ -229,6 +229,10 @@ impl Inner {
             }
             return;
         };
+        if fault.is_name_busy() {
+            // One entry's trouble. The others go on.
+            return;
+        }
         if fault.is_throttled() && opened.account.is_some() {
             // The account has been slowed down, for all its destinations.
             return;

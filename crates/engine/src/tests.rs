@@ -132,6 +132,25 @@ async fn a_retry_after_is_obeyed() {
     assert_eq!(bench.status("one").await, [Synced]);
 }
 
+/// The provider is still deleting what bore the name: nobody else waits for that.
+#[tokio::test(start_paused = true)]
+async fn a_busy_name_holds_nobody_else_up() {
+    let bench = Bench::new().await;
+    bench.configure("one", "{}").await;
+    bench.write("app/db", Some(r#"{"a":"1"}"#)).await;
+    bench.write("app/web", Some(r#"{"a":"1"}"#)).await;
+    let wait = Duration::from_secs(40);
+    bench.script([Some(Fault::external("name_busy", "still deleting").retry(Retry::After(wait)))]);
+    assert_eq!(bench.set("one", "app/db").await[0].status, ExternalServiceError);
+    let before = tokio::time::Instant::now();
+    assert_eq!(bench.set("one", "app/web").await[0].status, Synced);
+    assert!(before.elapsed() < Duration::from_secs(1));
+    tokio::time::sleep(Duration::from_secs(36)).await;
+    assert_eq!(bench.held().len(), 1);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(bench.held().len(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_only_the_operator_can_mend_waits_for_a_change() {
     let bench = Bench::new().await;
