@@ -47,6 +47,7 @@ impl Config {
             remove_from_maps(kind, body, &mut config)?;
         }
         config.check_required(fields_of(kind))?;
+        config.check_not_lured(fields_of(kind).collect(), body, previous)?;
         config.check_tags(kind)?;
         let known = |name: &str| name == TAGS_TO_REMOVE || fields_of(kind).any(|field| field.name == name);
         let unknown = body.keys().filter(|name| !known(name)).cloned().collect();
@@ -65,6 +66,7 @@ impl Config {
             config.take(field, body, Mode::Replace, previous)?;
         }
         config.check_required(shared.fields)?;
+        config.check_not_lured(shared.fields.iter().collect(), body, previous)?;
         let known = |name: &str| shared.fields.iter().any(|field| field.name == name);
         let unknown = body.keys().filter(|name| !known(name)).cloned().collect();
         Ok((config, unknown))
@@ -100,6 +102,30 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// A kept secret is not sent to another address than it was given for: whoever may change settings but
+    /// not read them could have it sent to themselves.
+    fn check_not_lured(
+        &self,
+        fields: Vec<&'static Field>,
+        body: &Map<String, Value>,
+        previous: Option<&Self>,
+    ) -> Result<(), FieldFault> {
+        let Some(previous) = previous else { return Ok(()) };
+        let changed = previous.changed_fields(self);
+        let moved = |field: &&Field| field.shape == Shape::Url && changed.contains(&field.name);
+        let Some(moved) = fields.iter().copied().find(moved) else { return Ok(()) };
+        let given =
+            |name: &str| body.get(name).is_some_and(|v| says_something(v) && v.as_str() != Some(MASK));
+        let kept = |field: &&Field| field.secret && self.get(field.name).is_some() && !given(field.name);
+        match fields.into_iter().find(kept) {
+            Some(kept) => Err(FieldFault::new(
+                kept.name,
+                format!("must be given again, because {} changes and it would be sent there", moved.name),
+            )),
+            None => Ok(()),
+        }
     }
 
     fn check_tags(&self, kind: &dyn Kind) -> Result<(), FieldFault> {

@@ -222,6 +222,31 @@ fn a_post_replaces_everything_but_the_secrets_it_leaves_out() {
     assert!(before.changed_fields(&cleared).contains(&"key"));
 }
 
+/// Whoever may change settings but not read them must not have a secret sent to themselves.
+#[test]
+fn a_kept_secret_does_not_follow_to_another_address() {
+    let before = json!({"key": "s3cret", "region": "here", "home": "https://a.example"});
+    let before = read(&before, Mode::Replace, None).unwrap();
+    for (body, mode) in [
+        (json!({"region": "here", "home": "https://b.example"}), Mode::Replace),
+        (json!({"region": "here", "home": "https://b.example", "key": "*****"}), Mode::Replace),
+        (json!({"region": "here"}), Mode::Replace),
+        (json!({"home": "https://b.example"}), Mode::Merge),
+        (json!({"home": null}), Mode::Merge),
+    ] {
+        let fault = read(&body, mode, Some(&before)).unwrap_err();
+        assert_eq!(fault.field, "key", "{body}");
+        assert!(fault.problem.contains("home"), "{fault}");
+    }
+    for (body, mode) in [
+        (json!({"region": "there", "home": "https://a.example"}), Mode::Replace),
+        (json!({"home": "https://b.example", "key": "again"}), Mode::Merge),
+        (json!({"home": "https://b.example", "key": ""}), Mode::Merge),
+    ] {
+        assert!(read(&body, mode, Some(&before)).is_ok(), "{body}");
+    }
+}
+
 #[test]
 fn the_mask_is_never_stored() {
     let config = read(&json!({"region": "here", "key": "*****"}), Mode::Replace, None).unwrap();
