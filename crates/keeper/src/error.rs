@@ -28,6 +28,14 @@ pub enum Error {
         /// Whom we wanted.
         host: String,
     },
+    /// The certificate is not valid at this time.
+    #[error(
+        "the certificate of {host} has expired or is not valid yet: check the date and time of this machine; if they are right, the other side must renew its certificate"
+    )]
+    CertificateTime {
+        /// Whom we wanted.
+        host: String,
+    },
     /// No answer in time.
     #[error("{host} did not answer in time: try again later, or allow more time")]
     Timeout {
@@ -126,6 +134,7 @@ impl Error {
             Self::Setup(_) => "setup",
             Self::Connect { .. } => "connect",
             Self::Certificate { .. } => "certificate",
+            Self::CertificateTime { .. } => "certificate_time",
             Self::Timeout { .. } => "timeout",
             Self::Broken { .. } => "broken",
             Self::Throttled { .. } => "throttled",

@@ -17,6 +17,7 @@ pub mod json;
 pub mod jsonpath;
 pub mod notation;
 pub mod password;
+pub mod record_types;
 mod records;
 #[cfg(feature = "fakes")]
 pub mod server;
@@ -24,6 +25,7 @@ pub mod show;
 pub mod sync_source;
 pub mod text;
 pub mod totp;
+pub mod yaml;
 
 pub use client::{Around, Client, Deleted, Folder, Folders, Options, TokioWait, Transaction, Upload, Wait};
 pub use crypto::MarkKey;

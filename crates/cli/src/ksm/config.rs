@@ -68,13 +68,12 @@ pub(super) fn run(ksm: &Ksm, command: Command) -> Done {
         Command::Color(switch) => set(ksm, &[("color", Some(switch.word()))])?,
         Command::Cache(switch) => set(ksm, &[("cache", Some(switch.word()))])?,
         Command::RecordTypeDir(args) => {
-            if let Some(directory) = &args.directory
-                && !directory.is_dir()
-            {
-                return Err(Failure::failed(format!("{} is not a directory", directory.display())));
+            if args.directory.is_some() {
+                return Err(Failure::failed(
+                    "descriptions of further record types cannot be read yet: `secret add` knows the types that come with Keeper",
+                ));
             }
-            let directory = args.directory.as_ref().map(|path| path.display().to_string());
-            set(ksm, &[("record_type_dir", directory.as_deref())])?;
+            set(ksm, &[("record_type_dir", None)])?;
         }
         Command::Editor(args) => {
             let blocking = if args.blocking && !args.clear { "True" } else { "False" };

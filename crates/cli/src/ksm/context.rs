@@ -123,11 +123,30 @@ impl Ksm {
     /// A client of the profile in use. `KSM_TOKEN` is bound first where that is how a profile comes.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let config = super::profile::bound(self)?;
-        self.client_of(config)
+        self.client_with(config, None)
+    }
+
+    /// The same for a command that only reads: where that is wanted, it keeps the last answer and uses it when
+    /// Keeper cannot be reached.
+    pub(crate) fn reading_client(&self) -> Result<Client, Failure> {
+        let config = super::profile::bound(self)?;
+        self.client_with(config, self.cache())
+    }
+
+    /// Where the last answer is kept, if it is to be.
+    fn cache(&self) -> Option<PathBuf> {
+        let configured =
+            || self.store().ok().and_then(|store| store.common("cache")).is_some_and(|c| is_yes(&c));
+        if self.globals.no_cache || !(self.globals.cache || configured()) {
+            return None;
+        }
+        let directory =
+            self.variable("KSM_CACHE_DIR").map_or_else(|| self.working_directory(), PathBuf::from);
+        Some(directory.join("ksm_cache.bin"))
     }
 
     /// A client of this configuration.
-    pub(crate) fn client_of(&self, config: Config) -> Result<Client, Failure> {
+    fn client_with(&self, config: Config, cache: Option<PathBuf>) -> Result<Client, Failure> {
         let config = match self.host()? {
             Some(host) => config.with_host(host),
             None => config,
@@ -136,7 +155,7 @@ impl Ksm {
             Some(key) => config.with_server_key(key)?,
             None => config,
         };
-        let options = self.options(config.host())?;
+        let options = Options { cache, ..self.options(config.host())? };
         Ok(Client::new(config, options, self.around())?)
     }
 

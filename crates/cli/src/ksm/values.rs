@@ -34,7 +34,7 @@ impl Values {
         ksm: &Ksm,
         notations: impl IntoIterator<Item = &'p Parsed>,
     ) -> Result<Self, Failure> {
-        let client = ksm.client()?;
+        let client = ksm.reading_client()?;
         let wanted = notations.into_iter().map(|parsed| &parsed.notation);
         let vault = ksm.call(client.fetch_for(wanted))?;
         Ok(Self { client, vault })

@@ -178,7 +178,11 @@ impl Side {
 
     /// The tool with nothing of the tester's environment.
     pub(crate) fn command(&self) -> Command {
-        let mut command = match &self.tool {
+        self.command_of(&self.tool)
+    }
+
+    fn command_of(&self, tool: &Tool) -> Command {
+        let mut command = match tool {
             Tool::Ours => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
                 std::os::unix::process::CommandExt::arg0(&mut command, "ksm");
@@ -197,7 +201,7 @@ impl Side {
             .env("PATH", "/usr/bin:/bin")
             .env("REQUESTS_CA_BUNDLE", self.path("ca.pem"))
             .current_dir(self.directory.path());
-        match &self.tool {
+        match tool {
             Tool::Ours => command.env("KSM_SERVER_PUBLIC_KEY", self.server.server_key()),
             Tool::Official(_) => {
                 let keys = json!({ self.server.server_key_id(): self.server.server_key() });
@@ -208,6 +212,11 @@ impl Side {
             }
         };
         command
+    }
+
+    /// The same vault and directory for another tool.
+    pub(crate) fn beside(&self, tool: Tool) -> impl Fn(&[&str]) -> Ran + '_ {
+        move |words| ran(self.command_of(&tool), words, &[], b"")
     }
 
     /// Runs a command line.
@@ -222,23 +231,7 @@ impl Side {
         variables: &[(&str, &str)],
         input: &[u8],
     ) -> Ran {
-        let mut child = self
-            .command()
-            .args(words)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // One that does not read its stdin may be over already.
-        let _ = child.stdin.take().unwrap().write_all(input);
-        let output = child.wait_with_output().unwrap();
-        Ran {
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        ran(self.command(), words, variables, input)
     }
 
     /// All that is in the vault: records with their places and files, and folders. What was not there at
@@ -288,5 +281,24 @@ impl Side {
             }
         }
         state
+    }
+}
+
+fn ran<S: AsRef<OsStr>>(mut command: Command, words: &[S], variables: &[(&str, &str)], input: &[u8]) -> Ran {
+    let mut child = command
+        .args(words)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that does not read its stdin may be over already.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }

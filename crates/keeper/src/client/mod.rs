@@ -4,6 +4,7 @@
 //! notation against it. Connections are kept and shared; a client may be used from many tasks.
 
 mod answer;
+mod cache;
 mod files;
 mod folders;
 mod read;
@@ -11,7 +12,7 @@ mod server_keys;
 mod transport;
 mod write;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use model::{Clock, Entropy, SecretBytes};
 
@@ -62,6 +63,9 @@ pub struct Options {
     pub client_version: String,
     /// Server keys beside the published ones: id and base64 of 65 bytes.
     pub server_keys: Vec<(String, String)>,
+    /// Where the last answer with records is kept, to be used when Keeper cannot be reached. None keeps none.
+    /// A record that a kept answer does not hold is unknown, not absent.
+    pub cache: Option<PathBuf>,
     /// Largest answer or file that is taken, in bytes.
     pub largest_answer: usize,
 }
@@ -76,6 +80,7 @@ impl Default for Options {
             proxy: None,
             client_version: "mp17.3.0".to_owned(),
             server_keys: Vec::new(),
+            cache: None,
             largest_answer: 256 << 20,
         }
     }

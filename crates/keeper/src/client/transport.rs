@@ -8,7 +8,7 @@ use reqwest::{StatusCode, header};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Around, Options, server_keys::ServerKeys};
+use super::{Around, Options, cache, server_keys::ServerKeys};
 use crate::{
     Error,
     config::{Config, Host},
@@ -118,14 +118,52 @@ impl Transport {
         payload: &[u8],
         repeat: Repeat,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let (key, answer) = self.exchange(path, payload, repeat).await?;
+        opened(&key, &answer)
+    }
+
+    /// The same for a request that changes nothing, with the last answer in place of one where Keeper cannot
+    /// be reached and answers are kept. The second part says whether that is so.
+    pub(super) async fn post_or_recall(
+        &self,
+        path: &str,
+        payload: &[u8],
+    ) -> Result<(Zeroizing<Vec<u8>>, bool), Error> {
+        let exchanged = self.exchange(path, payload, Repeat::Safe).await;
+        let Some(cache) = &self.options.cache else {
+            let (key, answer) = exchanged?;
+            return Ok((opened(&key, &answer)?, false));
+        };
+        match exchanged {
+            Ok((key, answer)) => {
+                let open = opened(&key, &answer)?;
+                if cache::keep(cache, &key, &answer).is_err() {
+                    tracing::warn!("the answer could not be kept in the cache");
+                }
+                Ok((open, false))
+            }
+            Err(
+                error @ (Error::Connect { .. }
+                | Error::Timeout { .. }
+                | Error::Broken { .. }
+                | Error::Server { .. }),
+            ) => {
+                let (key, answer) = cache::recall(cache).ok_or_else(|| error.clone())?;
+                let open = opened(&key, &answer).map_err(|_| error.clone())?;
+                tracing::warn!("{error}; the last answer is used, which may be out of date");
+                Ok((open, true))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends one request. The answer is still sealed, with the key that opens it.
+    async fn exchange(&self, path: &str, payload: &[u8], repeat: Repeat) -> Result<(Key, Vec<u8>), Error> {
         let (mut switches, mut throttles, mut failures) = (0, 0, 0);
         loop {
             let key = Key::random(self.entropy());
             let next = match self.send(path, payload, &key).await {
-                Ok((200, answer)) if answer.is_empty() => return Ok(Zeroizing::default()),
-                Ok((200, answer)) => {
-                    return key.open(&answer).map_err(|_| Error::Answer("does not decrypt"));
-                }
+                Ok((200, answer)) => return Ok((key, answer)),
                 Ok((status, answer)) => self.refusal(status, &answer),
                 // A request that never left can be sent again whatever it asks for.
                 Err(error @ Error::Connect { .. }) => Next::Give(error),
@@ -235,8 +273,12 @@ impl Transport {
         let host = self.host.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            if matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
-                return Error::Certificate { host };
+            if let Some(rustls::Error::InvalidCertificate(why)) = cause.downcast_ref() {
+                return if is_of_time(why) {
+                    Error::CertificateTime { host }
+                } else {
+                    Error::Certificate { host }
+                };
             }
             // An I/O error keeps what it wraps out of its own chain of sources.
             let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
@@ -260,6 +302,20 @@ impl Transport {
         let status = response.status();
         Ok((status, self.body(response).await?))
     }
+}
+
+/// Whether a certificate would be right at another time.
+const fn is_of_time(why: &rustls::CertificateError) -> bool {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    matches!(why, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
+}
+
+/// Opens an answer. One without content is not sealed either.
+fn opened(key: &Key, answer: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+    if answer.is_empty() {
+        return Ok(Zeroizing::default());
+    }
+    key.open(answer).map_err(|_| Error::Answer("does not decrypt"))
 }
 
 /// A key id is a number in fact; anything short and plain is taken.

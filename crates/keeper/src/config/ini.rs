@@ -440,7 +440,7 @@ fn too_open(_: &Path) -> io::Result<Option<TooOpen>> {
 
 /// Writes a new file beside the old one and puts it in its place, so that a crash leaves one of the
 /// two whole. The new file is private from its first byte on.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Through a link, the file it leads to is replaced and not the link.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (fresh, mut file) = beside(&path)?;

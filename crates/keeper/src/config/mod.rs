@@ -12,6 +12,7 @@ mod token;
 
 pub use find::{Located, Lookup, default_ini, locate};
 pub use host::Host;
+pub(crate) use ini::write_private;
 pub use ini::{AwsProfile, KeeperIni, Profile, TooOpen};
 pub use token::OneTimeToken;
 

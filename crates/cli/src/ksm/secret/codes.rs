@@ -38,7 +38,7 @@ pub(crate) struct PasswordArgs {
 }
 
 pub(super) fn totp(ksm: &Ksm, args: &TotpArgs) -> Done {
-    let client = ksm.client()?;
+    let client = ksm.reading_client()?;
     let vault = ksm.call(client.fetch(Scope::Only(vec![args.uid.clone()])))?;
     let record = record_of(&args.uid, &vault)?;
     let code = totp::code_of(record, ksm.world().clock.now()).map_err(Failure::failed)?;

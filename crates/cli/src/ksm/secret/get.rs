@@ -70,7 +70,7 @@ pub(super) fn run(ksm: &Ksm, args: &GetArgs) -> Done {
     }
     let query = args.query.as_deref().map(JsonPath::parse).transpose().map_err(Failure::wrong)?;
     let shown = Shown { unmask: args.unmask || args.json || args.field.is_some(), inflate: !args.deflate };
-    let client = ksm.client()?;
+    let client = ksm.reading_client()?;
     let vault = fetch(ksm, &client, &uids, &args.title, shown)?;
     let wanted = |record: &&Record| {
         uids.iter().any(|uid| uid == record.uid())

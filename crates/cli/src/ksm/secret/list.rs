@@ -49,7 +49,7 @@ pub(crate) struct ListArgs {
 pub(super) fn run(ksm: &Ksm, args: &ListArgs) -> Done {
     let query = args.query.as_deref().map(JsonPath::parse).transpose().map_err(Failure::wrong)?;
     let title = args.title.as_deref().filter(|title| !title.is_empty()).map(expression).transpose()?;
-    let client = ksm.client()?;
+    let client = ksm.reading_client()?;
     let scope = if args.uid.is_empty() { Scope::All } else { Scope::Only(args.uid.clone()) };
     let vault = ksm.call(client.fetch(scope))?;
     if vault.records().is_empty() && !args.uid.is_empty() {

@@ -1,10 +1,12 @@
 //! `ksm secret`: records and what is in them.
 
+mod add;
 mod codes;
 mod files;
 mod get;
 mod list;
 mod notation;
+mod template;
 mod update;
 
 use clap::Subcommand;
@@ -21,6 +23,12 @@ pub(crate) enum Command {
     Get(get::GetArgs),
     /// Print the value that a notation names
     Notation(notation::NotationArgs),
+    /// Add records to a folder
+    #[command(subcommand)]
+    Add(add::Command),
+    /// Show what records and fields of a type consist of
+    #[command(subcommand)]
+    Template(template::Command),
     /// Change a record
     Update(update::UpdateArgs),
     /// Delete records
@@ -42,6 +50,8 @@ pub(super) fn run(ksm: &Ksm, command: Command) -> Done {
         Command::List(args) => list::run(ksm, &args),
         Command::Get(args) => get::run(ksm, &args),
         Command::Notation(args) => notation::run(ksm, &args),
+        Command::Add(command) => add::run(ksm, command),
+        Command::Template(command) => template::run(ksm, command),
         Command::Update(args) => update::update(ksm, &args),
         Command::Delete(args) => update::delete(ksm, &args),
         Command::Upload(args) => files::upload(ksm, &args),

@@ -1,5 +1,6 @@
 //! The table, a file for each group of commands.
 
+mod add;
 mod exec;
 mod folder;
 mod interpolate;
@@ -11,7 +12,15 @@ use crate::row::Row;
 
 /// All rows.
 pub(crate) fn rows() -> Vec<Row> {
-    [profile::rows(), secret::rows(), folder::rows(), exec::rows(), interpolate::rows(), sync::rows()]
+    [
+        profile::rows(),
+        add::rows(),
+        secret::rows(),
+        folder::rows(),
+        exec::rows(),
+        interpolate::rows(),
+        sync::rows(),
+    ]
         .into_iter()
         .flatten()
         .collect()
