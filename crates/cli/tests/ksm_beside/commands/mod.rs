@@ -21,7 +21,7 @@ pub(crate) fn rows() -> Vec<Row> {
         interpolate::rows(),
         sync::rows(),
     ]
-        .into_iter()
-        .flatten()
-        .collect()
+    .into_iter()
+    .flatten()
+    .collect()
 }
