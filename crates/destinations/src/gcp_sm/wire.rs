@@ -193,6 +193,8 @@ pub(super) struct Version {
     name: String,
     #[serde(default)]
     state: String,
+    /// It was destroyed, and its secret keeps what was destroyed for a while.
+    scheduled_destroy_time: Option<String>,
     pub(super) etag: Option<String>,
     /// Our checksum arrived and was right.
     #[serde(default)]
@@ -208,9 +210,9 @@ impl Version {
         self.state == "ENABLED"
     }
 
-    /// Its value is still there: it is enabled or disabled.
+    /// Its value is there to stay: it is enabled or disabled, and nobody has destroyed it.
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.state.as_str(), "ENABLED" | "DISABLED")
+        matches!(self.state.as_str(), "ENABLED" | "DISABLED") && self.scheduled_destroy_time.is_none()
     }
 }
 

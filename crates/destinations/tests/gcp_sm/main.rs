@@ -6,6 +6,7 @@
 
 mod credentials;
 mod failures;
+mod sdk;
 mod service;
 mod settings;
 mod versions;

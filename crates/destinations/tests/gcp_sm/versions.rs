@@ -300,3 +300,35 @@ async fn an_answer_that_arrives_damaged_is_not_believed() {
     first("v1", 1).written(&destination).await;
     assert_eq!(bench.view("a").versions.len(), 1);
 }
+
+/// A secret of ours may have been given a time for which destroyed versions can be brought back.
+#[tokio::test]
+async fn a_destruction_that_is_only_scheduled_is_enough() {
+    let bench = Bench::new().await;
+    let destination = bench.open(json!({}));
+    bench.fake.destroy_slowly(true);
+    let one = first("v1", 1).written(&destination).await;
+    bench.fake.trouble("destroy", [Trouble::LoseAnswer]);
+    after(&one, "v2", 2).fault(&destination).await;
+    bench.fake.forget_calls();
+    let two = Writing { unsure: true, ..after(&one, "v2", 2) }.written(&destination).await;
+    assert_eq!(
+        (bench.view("a").versions, bench.fake.calls("destroy")),
+        (vec![(1, "DISABLED"), (2, "ENABLED")], 1)
+    );
+    after(&two, "v3", 3).written(&destination).await;
+    assert_eq!(bench.view("a").in_state("ENABLED"), [3]);
+}
+
+#[tokio::test]
+async fn without_permission_to_disable_a_doubtful_version_stays() {
+    let bench = Bench::new().await;
+    let destination = bench.open(json!({}));
+    bench.fake.deny("access", true);
+    bench.fake.deny("disable", true);
+    let one = first("v1", 1).written(&destination).await;
+    bench.fake.trouble("addVersion", [Trouble::LoseAnswer]);
+    after(&one, "v2", 2).fault(&destination).await;
+    Writing { unsure: true, ..after(&one, "v2", 2) }.written(&destination).await;
+    assert_eq!(bench.view("a").versions, [(1, "DESTROYED"), (2, "ENABLED"), (3, "ENABLED")]);
+}

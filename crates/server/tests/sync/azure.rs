@@ -84,18 +84,8 @@ async fn what_is_sent_comes_back_and_what_cannot_be_is_refused() {
     assert_eq!(bench.get("sys/sync/destinations/azure-kv/other").await, Reply::errors(404, &[]));
 }
 
-/// Asks until the association's status is this one.
 async fn becomes(bench: &Bench, status: &str) -> Value {
-    let mut last = Value::Null;
-    for _ in 0..600 {
-        let data = bench.get(&format!("{PATH}/associations")).await.data();
-        last = data["associated_secrets"].as_object().unwrap().values().next().unwrap().clone();
-        if last["sync_status"] == status {
-            return last;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("never became {status}: {last}");
+    bench.becomes(PATH, status).await
 }
 
 /// A secret's life, through the engine: made, changed for one call, left alone for none, removed, and back

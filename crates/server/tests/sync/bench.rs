@@ -90,7 +90,7 @@ impl Bench {
         let engine = Engine::new(Parts {
             store: store.clone(),
             source: Arc::new(KvSource::new(store.clone(), Arc::clone(&clock))),
-            kinds: vec![kind("aws-sm"), kind("azure-kv"), kind("file"), kind("gh"), in_mem],
+            kinds: vec![kind("aws-sm"), kind("azure-kv"), kind("file"), kind("gcp-sm"), kind("gh"), in_mem],
             net,
             identity: Some(Arc::new(IdentityIssuer::new(
                 store.clone(),
@@ -126,6 +126,20 @@ impl Bench {
         let made = bench.post("auth/token/create", json!({ "policies": ["default"] })).await;
         made.body["auth"]["client_token"].as_str().unwrap().clone_into(&mut bench.powerless);
         bench
+    }
+
+    /// Asks until the status of a destination's one association is this one.
+    pub(crate) async fn becomes(&self, destination: &str, status: &str) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..600 {
+            let data = self.get(&format!("{destination}/associations")).await.data();
+            last = data["associated_secrets"].as_object().unwrap().values().next().unwrap().clone();
+            if last["sync_status"] == status {
+                return last;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never became {status}: {last}");
     }
 
     /// Sends a request as it is.

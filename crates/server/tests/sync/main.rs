@@ -5,6 +5,7 @@
 
 mod azure;
 mod bench;
+mod gcp;
 mod github;
 
 use std::time::Duration;
@@ -185,7 +186,7 @@ async fn bad_settings_are_refused_by_name_and_nothing_is_stored() {
     assert_eq!(bench.get(DESTINATION).await.status, 404);
     let unknown = bench.post("sys/sync/destinations/nope/x", json!({})).await;
     assert_eq!(
-        (unknown.status, unknown.text().contains("aws-sm, azure-kv, file, gh, in-mem")),
+        (unknown.status, unknown.text().contains("aws-sm, azure-kv, file, gcp-sm, gh, in-mem")),
         (400, true),
         "{}",
         unknown.text()

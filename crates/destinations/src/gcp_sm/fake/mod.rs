@@ -144,6 +144,11 @@ impl FakeGcp {
         self.state().secrets.damaging = damage;
     }
 
+    /// Keeps what is destroyed for a while, as a secret with `versionDestroyTtl` does.
+    pub fn destroy_slowly(&self, slowly: bool) {
+        self.state().secrets.slow_destruction = slowly;
+    }
+
     /// A secret as it is, seen without a call.
     pub fn view(&self, name: &str) -> Option<GcpView> {
         self.state().secrets.view(name)

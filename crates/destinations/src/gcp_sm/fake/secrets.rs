@@ -31,6 +31,8 @@ pub(super) struct Secrets {
     pub(super) list_lag: Duration,
     pub(super) unconfirmed: bool,
     pub(super) damaging: bool,
+    /// What is destroyed is kept for a while, disabled.
+    pub(super) slow_destruction: bool,
 }
 
 struct Secret {
@@ -51,6 +53,8 @@ struct Version {
     etag: String,
     created: Timestamp,
     confirmed: bool,
+    /// It will be destroyed.
+    scheduled: bool,
 }
 
 /// A secret as tests see it.
@@ -273,11 +277,13 @@ impl Secrets {
     ) -> Result<Value, Refused> {
         let etag = only(body, &["etag"])?.get("etag").cloned();
         let fresh = self.etag();
+        let slow = self.slow_destruction && state == "DESTROYED";
         let version = self.version(call)?;
         if etag.is_some_and(|etag| etag.as_str() != Some(&version.etag)) || version.state == "DESTROYED" {
             return Err(PRECONDITION);
         }
-        version.become_(state, fresh, now);
+        version.scheduled |= slow;
+        version.become_(if slow { "DISABLED" } else { state }, fresh, now);
         Ok(version.shown(&call.secret))
     }
 
@@ -332,6 +338,7 @@ impl Secret {
             etag,
             created: now,
             confirmed,
+            scheduled: false,
         });
         number
     }
@@ -366,6 +373,9 @@ impl Version {
             "replicationStatus": {"automatic": {}},
             "etag": self.etag,
         });
+        if self.scheduled {
+            shown["scheduledDestroyTime"] = self.created.to_string().into();
+        }
         // As all of Google's JSON: what is false is left out.
         if self.confirmed {
             shown["clientSpecifiedPayloadChecksum"] = true.into();

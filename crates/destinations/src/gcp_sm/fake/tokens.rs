@@ -158,7 +158,9 @@ impl Shared {
         public.verify(signed.as_bytes(), &signature).is_ok()
             && head == json!({"alg": "RS256", "typ": "JWT", "kid": "k1"})
             && claims["iss"] == FakeGcp::ACCOUNT
-            && claims["aud"] == format!("http://{}/token", self.address)
+            // Google's own library always names Google's, wherever it sends it.
+            && [format!("http://{}/token", self.address).as_str(), "https://oauth2.googleapis.com/token"]
+                .contains(&claims["aud"].as_str().unwrap_or_default())
             && claims["scope"] == "https://www.googleapis.com/auth/cloud-platform"
             && (1..=3600).contains(&(time("exp") - time("iat")))
             && time("iat").abs_diff(now) <= MAX_SKEW_SECS
