@@ -22,6 +22,8 @@ pub mod jwt;
 mod kind;
 mod limits;
 pub mod net;
+#[cfg(test)]
+mod pages;
 mod shared;
 mod vercel_project;
 
