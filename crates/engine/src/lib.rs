@@ -37,6 +37,8 @@ mod timers;
 mod worker;
 
 #[cfg(test)]
+mod names_tests;
+#[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod testing;
