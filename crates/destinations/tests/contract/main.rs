@@ -35,6 +35,7 @@ mod gcp;
 mod github;
 mod judge;
 mod local;
+mod truth;
 mod vercel;
 mod watch;
 
@@ -53,6 +54,7 @@ fn main() {
     }
     trials.extend(credentials::trials());
     trials.extend(github::trials());
+    trials.push(truth::trial());
     libtest_mimic::run(&arguments, trials).exit();
 }
 
