@@ -125,7 +125,9 @@ impl Wire {
 
 /// An answer in WireMock's words.
 fn answer(status: u16, body: Value) -> Value {
-    json!({"status": status, "jsonBody": body, "headers": {"Content-Type": "application/json"}})
+    let mut answer = json!({"status": status, "headers": {"Content-Type": "application/json"}});
+    answer["jsonBody"] = body;
+    answer
 }
 
 fn with_header(mut answer: Value, name: &str, value: &str) -> Value {
