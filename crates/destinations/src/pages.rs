@@ -50,7 +50,9 @@ fn index() -> String {
 fn page(kind: &dyn Kind) -> String {
     let slug = kind.slug();
     let path = format!("{}/src/{}/notes.md", env!("CARGO_MANIFEST_DIR"), folder(kind));
-    let notes = std::fs::read_to_string(&path).unwrap_or_else(|_| format!("# {} (`{slug}`)\n", kind.title()));
+    let notes = std::fs::read_to_string(&path).unwrap_or_else(|_| {
+        panic!("{slug} has no notes: write {path} (CONTRIBUTING.md says what belongs there)")
+    });
     let (heading, notes) = notes.split_once('\n').unwrap_or((&notes, ""));
     assert!(heading.starts_with("# ") && heading.contains(&format!("`{slug}`")), "the heading of {path}");
     let fields = if kind.fields().is_empty() {
