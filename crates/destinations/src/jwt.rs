@@ -11,6 +11,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64_URL};
 use model::SecretBytes;
 use rustls::pki_types::{PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use serde::Serialize;
+use zeroize::Zeroize;
 
 /// Why a text is no key to sign with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,11 +39,16 @@ impl std::fmt::Debug for SigningKey {
 impl SigningKey {
     /// A key as providers hand them out: PEM, PKCS#8 or PKCS#1.
     pub fn from_pem(pem: &[u8]) -> Result<Self, BadKey> {
-        if let Ok(der) = PrivatePkcs8KeyDer::from_pem_slice(pem) {
-            return Self::from_pkcs8(der.secret_pkcs8_der());
+        // What the text decodes to is wiped once it has become a key.
+        if let Ok(mut der) = PrivatePkcs8KeyDer::from_pem_slice(pem) {
+            let key = Self::from_pkcs8(der.secret_pkcs8_der());
+            der.zeroize();
+            return key;
         }
-        let der = PrivatePkcs1KeyDer::from_pem_slice(pem).map_err(|_| BadKey::NotPem)?;
-        RsaKeyPair::from_der(der.secret_pkcs1_der()).map(Self).map_err(|_| BadKey::NotRsa)
+        let mut der = PrivatePkcs1KeyDer::from_pem_slice(pem).map_err(|_| BadKey::NotPem)?;
+        let key = RsaKeyPair::from_der(der.secret_pkcs1_der()).map(Self).map_err(|_| BadKey::NotRsa);
+        der.zeroize();
+        key
     }
 
     /// A key in PKCS#8 DER, as [`SigningKey::generate`] gives it.

@@ -33,8 +33,8 @@ impl SyncApi {
             (Operation::Read, [name]) => self.read_shared(shared, name).await,
             (Operation::Write, [name]) => self.write_shared(request, shared, name).await,
             (Operation::Delete, [name]) => {
-                self.engine.remove_shared(shared, name).await.map_err(refused)?;
-                Ok(Reply::empty())
+                let was_there = self.engine.remove_shared(shared, name).await.map_err(refused)?;
+                if was_there { Ok(Reply::empty()) } else { Err(AppError::not_found()) }
             }
             (_, [] | [_]) => Err(AppError::UnsupportedOperation),
             _ => Err(AppError::unsupported_path()),
