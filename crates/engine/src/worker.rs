@@ -533,23 +533,33 @@ impl Journal for Ledgers<'_> {
     async fn note(&self, group: usize, writes: &[(&RemoteName, WriteId)]) -> bool {
         let mut associations = self.associations.lock().await;
         let Some((source, association)) = associations.get_mut(group) else { return false };
-        let mut next = association.record.clone();
-        for (name, write) in writes {
-            if let Some(entry) = next.entries.iter_mut().find(|entry| entry.name == **name) {
+        let key = self.inner.store.keys().association(self.destination, *source);
+        for _ in 0..3 {
+            let mut next = association.record.clone();
+            for (name, write) in writes {
+                // An entry that is not there any more has been given up meanwhile.
+                let Some(entry) = next.entries.iter_mut().find(|entry| entry.name == **name) else {
+                    return false;
+                };
                 entry.write = Some(write.0);
             }
-        }
-        let key = self.inner.store.keys().association(self.destination, *source);
-        let mut transaction = self.inner.store.transaction();
-        transaction.expect(&key, Some(association.revision)).put(&key, &next);
-        // Whoever changed it meanwhile asked for another look at it.
-        match transaction.commit().await {
-            Ok(revision) => {
-                *association = Stored { record: next, revision };
-                true
+            let mut transaction = self.inner.store.transaction();
+            transaction.expect(&key, Some(association.revision)).put(&key, &next);
+            match transaction.commit().await {
+                Ok(revision) => {
+                    *association = Stored { record: next, revision };
+                    return true;
+                }
+                Err(StoreError::Conflict) => {}
+                Err(_) => return false,
             }
-            Err(_) => false,
+            // Someone changed it meanwhile, and asked for another look at it.
+            match self.inner.store.get(&key).await {
+                Ok(Some(fresh)) => *association = fresh,
+                _ => return false,
+            }
         }
+        false
     }
 }
 
