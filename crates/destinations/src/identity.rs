@@ -102,6 +102,11 @@ impl Federation {
         Ok(Some(Self { identity, audience, ttl: Duration::from_secs(ttl) }))
     }
 
+    /// Whom its tokens are for.
+    pub(crate) fn audience(&self) -> &str {
+        &self.audience
+    }
+
     /// A fresh token.
     pub(crate) async fn token(&self) -> Result<SecretBytes, Fault> {
         self.identity.tokens.issue(&self.audience, &self.identity.subject, self.ttl).await

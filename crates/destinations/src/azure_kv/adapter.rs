@@ -30,12 +30,13 @@ use super::{
 };
 use crate::{
     Config, Destination, Encoding, Expect, Fault, Held, Mark, Net, Present, Put, PutOutcome, Remote, Remove,
-    Retry, WriteId, net::Policy,
+    Retry, WriteId, identity::Federation, net::Policy,
 };
 
 /// What the configuration says, checked.
 pub(super) struct Plan {
     pub(super) config: Config,
+    pub(super) federation: Option<Federation>,
     /// The vault's own name.
     pub(super) vault_host: String,
     /// Where calls go: scheme, host and path, without a slash at the end.
@@ -81,6 +82,7 @@ impl AzureKv {
             client_secret: config.secret("client_secret").cloned(),
             authority: config.text("auth_endpoint").map(ToOwned::to_owned),
             cloud: self.plan.cloud,
+            federation: self.plan.federation.clone(),
         };
         // A token for an app that came with the destination may go where the destination says. One for the
         // server's own identity goes to a vault only, whatever `endpoint` says.

@@ -21,6 +21,7 @@ use model::{Granularity, SecretBytes};
 use crate::{
     Abilities, Case, Config, Destination, ENDPOINT, Field, FieldFault, Kind, Limits, NameRule, Net, Shape,
     TagRule,
+    identity::{Federation, IDENTITY_TOKEN_AUDIENCE, IDENTITY_TOKEN_KEY, IDENTITY_TOKEN_TTL},
 };
 use adapter::{AzureKv, Plan};
 use cloud::Cloud;
@@ -71,23 +72,9 @@ const FIELDS: &[Field] = &[
     )
     .immutable()
     .checked(cloud::name_problem),
-    Field::new(
-        "identity_token_audience",
-        Shape::Text,
-        "Workload identity federation. Not supported yet: refused.",
-    )
-    .secret(),
-    Field::new(
-        "identity_token_key",
-        Shape::Text,
-        "Workload identity federation. Not supported yet: refused.",
-    )
-    .secret(),
-    Field::new(
-        "identity_token_ttl",
-        Shape::Int { min: 0, max: i64::MAX },
-        "Workload identity federation. Not supported yet: refused.",
-    ),
+    IDENTITY_TOKEN_AUDIENCE,
+    IDENTITY_TOKEN_KEY,
+    IDENTITY_TOKEN_TTL,
     Field::new(
         "purge_on_delete",
         Shape::Bool,
@@ -183,19 +170,25 @@ impl Kind for AzureKvKind {
     }
 
     fn open(&self, config: &Config, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
-        Ok(Arc::new(AzureKv::new(plan(config)?, Arc::clone(net))))
+        Ok(Arc::new(AzureKv::new(plan(config, net)?, Arc::clone(net))))
     }
 }
 
 /// Checks what one field alone cannot say.
-fn plan(config: &Config) -> Result<Plan, FieldFault> {
-    for field in ["identity_token_audience", "identity_token_key"] {
-        if config.get(field).is_some() {
-            return Err(FieldFault::new(field, NO_FEDERATION));
+fn plan(config: &Config, net: &Net) -> Result<Plan, FieldFault> {
+    let federation = Federation::of(config, net)?;
+    if federation.is_some() {
+        if config.secret("client_secret").is_some() {
+            return Err(FieldFault::new(
+                "identity_token_audience",
+                "excludes client_secret: give one or the other",
+            ));
         }
-    }
-    if config.int("identity_token_ttl").is_some_and(|ttl| ttl != 0) {
-        return Err(FieldFault::new("identity_token_ttl", NO_FEDERATION));
+        for field in ["tenant_id", "client_id"] {
+            if config.text(field).is_none() {
+                return Err(FieldFault::new(field, "is required together with identity_token_audience"));
+            }
+        }
     }
     if config.secret("client_secret").is_some() && config.text("client_id").is_none() {
         return Err(FieldFault::new("client_id", "is required together with client_secret"));
@@ -222,6 +215,7 @@ fn plan(config: &Config) -> Result<Plan, FieldFault> {
     }
     Ok(Plan {
         config: config.clone(),
+        federation,
         vault_host,
         base,
         called_host,
@@ -240,9 +234,6 @@ fn address(config: &Config, field: &'static str) -> Result<Option<(String, Strin
     let host = url.host_str().ok_or_else(problem)?.trim_end_matches('.').to_owned();
     Ok(Some((host, url.as_str().trim_end_matches('/').to_owned())))
 }
-
-const NO_FEDERATION: &str = "workload identity federation is not supported yet; leave the identity_token_* \
-                             fields out and use client_id and client_secret or the server's own identity";
 
 #[cfg(test)]
 mod tests {

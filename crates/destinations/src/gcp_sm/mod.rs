@@ -95,7 +95,8 @@ const FIELDS: &[Field] = &[
     Field::new(
         "service_account_email",
         Shape::Text,
-        "Workload identity federation. Not supported yet: refused.",
+        "Workload identity federation: the service account to act as. Needs identity_token_audience, the full name \
+         of the identity pool's provider (//iam.googleapis.com/projects/…).",
     ),
     ENDPOINT,
     Field::new(
@@ -169,6 +170,6 @@ impl Kind for GcpSmKind {
     }
 
     fn open(&self, config: &Config, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
-        Ok(Arc::new(GcpSm::new(plan::of(config)?, Arc::clone(net))))
+        Ok(Arc::new(GcpSm::new(plan::of(config, net)?, Arc::clone(net))))
     }
 }

@@ -8,7 +8,7 @@ use super::{
     labels, place,
     wire::Replication,
 };
-use crate::{Config, FieldFault};
+use crate::{Config, FieldFault, Net, identity::Federation};
 
 /// What becomes of versions that are no longer kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +32,9 @@ pub(super) struct Plan {
 }
 
 /// Checks a configuration.
-pub(super) fn of(config: &Config) -> Result<Plan, FieldFault> {
-    federation(config)?;
-    let own = own(config)?;
+pub(super) fn of(config: &Config, net: &Net) -> Result<Plan, FieldFault> {
+    let federated = federated(config, net)?;
+    let own = own(config)?.or(federated);
     let project = config.text("project_id").or(own.as_ref().and_then(|login| login.project.as_deref()));
     if own.is_some() && project.is_none() {
         return Err(FieldFault::new("project_id", "is required, because the credentials name no project"));
@@ -62,17 +62,12 @@ const BOTH_OR_NEITHER: &str = "failed to parse credentials: workload identity fe
 const EMAIL: &str = "failed to parse credentials: invalid service account email format, expected format: \
                      project-id@project-id.iam.gserviceaccount.com";
 
-const NO_FEDERATION: &str = "workload identity federation is not supported yet; leave the identity_token_* \
-                             fields and service_account_email out and use credentials or the server's own";
-
-/// Refuses workload identity federation, by what is wrong with it as far as that can be told.
-fn federation(config: &Config) -> Result<(), FieldFault> {
-    let audience = config.get("identity_token_audience").is_some();
+/// Credentials by tokens that this server signs, if they are wanted.
+fn federated(config: &Config, net: &Net) -> Result<Option<Login>, FieldFault> {
+    let audience = config.secret("identity_token_audience").is_some();
     let email = config.text("service_account_email");
-    let key = config.get("identity_token_key").is_some();
-    let ttl = config.int("identity_token_ttl").is_some_and(|ttl| ttl != 0);
-    if !(audience || email.is_some() || key || ttl) {
-        return Ok(());
+    if !audience && email.is_none() {
+        return Federation::of(config, net).map(|_| None);
     }
     if audience && config.get("credentials").is_some() {
         return Err(FieldFault::new("identity_token_audience", "excludes credentials"));
@@ -84,7 +79,9 @@ fn federation(config: &Config) -> Result<(), FieldFault> {
     if !is_service_account(email) {
         return Err(FieldFault::new("service_account_email", EMAIL));
     }
-    Err(FieldFault::new("identity_token_audience", NO_FEDERATION))
+    let Some(federation) = Federation::of(config, net)? else { return Ok(None) };
+    let audience = federation.audience().to_owned();
+    Ok(Some(Login::federated(federation, &audience, email, net.environment().as_ref())))
 }
 
 fn is_service_account(email: &str) -> bool {

@@ -1,10 +1,11 @@
 use std::{fs, path::Path};
 
 use destinations::{
-    Retry,
+    Identity, IdentityTokens, Retry,
     fakes::{Refuse, Trouble},
 };
 use futures_util::future::join_all;
+use model::SecretBytes;
 use tempfile::TempDir;
 
 use super::*;
@@ -404,4 +405,55 @@ async fn every_cloud_signs_in_at_its_own_authority() {
     let destination = try_open(settings, &bench.net(net, environment(&federated))).unwrap();
     assert_eq!(code(put(&destination, "a", "v", 1, Expect::Absent).await), "credentials_config");
     assert!(hosts.0.lock().unwrap().is_empty());
+}
+
+/// Signs nothing, but says what it was asked for.
+struct Signer;
+
+#[async_trait::async_trait]
+impl IdentityTokens for Signer {
+    async fn issue(
+        &self,
+        audience: &str,
+        subject: &str,
+        _: std::time::Duration,
+    ) -> Result<SecretBytes, destinations::Fault> {
+        assert_eq!((audience, subject), ("api://AzureADTokenExchange", "secrets-sync:root:azure-kv:prod"));
+        Ok(SecretBytes::from(FakeAzure::IDENTITY_TOKEN))
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_the_servers_own_stands_for_a_secret() {
+    let bench = Bench::new().await;
+    let settings = NetSettings { allow_private_networks: true, ..NetSettings::default() };
+    let net = bench.net(settings, environment(&[("AZURE_AUTHORITY_HOST", &bench.fake.url())]));
+    let signing = net.with_identity(Identity::new(Arc::new(Signer), "azure-kv", "prod"));
+    // The destination's own word about where tokens come from does not count.
+    let own = merged(
+        bench.settings(),
+        json!({"client_secret": null, "auth_endpoint": "http://127.0.0.1:9",
+            "identity_token_audience": "api://AzureADTokenExchange"}),
+    );
+    // A vault's name, as for everything the server holds: its token goes to vaults only.
+    let uri = format!("http://pretend.vault.azure.net:{}", bench.fake.port());
+    let own = merged(own, json!({"key_vault_uri": uri, "endpoint": null}));
+    let hosts = NetSettings {
+        allow_private_networks: true,
+        resolver: Some(Arc::new(Hosts::default())),
+        ..NetSettings::default()
+    };
+    let resolving = bench
+        .net(hosts, environment(&[("AZURE_AUTHORITY_HOST", &bench.fake.url())]))
+        .with_identity(Identity::new(Arc::new(Signer), "azure-kv", "prod"));
+    works(&try_open(own.clone(), &resolving).unwrap()).await;
+    let asked = bench.fake.last_token_request();
+    assert_eq!(asked["client_assertion"], FakeAzure::IDENTITY_TOKEN);
+    assert!(!asked.contains_key("client_secret"));
+
+    let refused = |more: Value, net: &Arc<Net>| try_open(merged(own.clone(), more), net).err().unwrap().field;
+    assert_eq!(refused(json!({}), &net), "identity_token_audience", "nobody signs");
+    assert_eq!(refused(json!({"tenant_id": null}), &signing), "tenant_id");
+    assert_eq!(refused(json!({"client_id": null}), &signing), "client_id");
+    assert_eq!(refused(json!({"client_secret": "s"}), &signing), "identity_token_audience");
 }

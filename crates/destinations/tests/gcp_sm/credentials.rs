@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use destinations::{Identity, IdentityTokens};
+use model::SecretBytes;
 use tempfile::TempDir;
 
 use super::*;
@@ -259,4 +261,41 @@ async fn a_token_may_be_asked_for_elsewhere() {
     let refused = bench.open(json!({"credentials": file.to_string(), "auth_endpoint": auth_endpoint}));
     assert_eq!(first("v", 1).fault(&refused).await.code, "credentials_rejected");
     assert_eq!(elsewhere.fake.calls("token"), 0);
+}
+
+/// Signs nothing, but says what it was asked for.
+struct Signer;
+
+#[async_trait::async_trait]
+impl IdentityTokens for Signer {
+    async fn issue(&self, audience: &str, subject: &str, ttl: Duration) -> Result<SecretBytes, Fault> {
+        assert_eq!((audience, ttl.as_secs()), ("//iam.googleapis.com/pool", 3600));
+        assert_eq!(subject, "secrets-sync:root:gcp-sm:prod");
+        Ok(SecretBytes::from("good-identity"))
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_the_servers_own_acts_as_a_service_account() {
+    let bench = Bench::new().await;
+    let url = bench.fake.url();
+    let operators = environment(&[
+        (OVERRIDE, &url),
+        ("CLOUDSDK_API_ENDPOINT_OVERRIDES_STS", &url),
+        ("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS", &url),
+    ]);
+    let net = bench.net(NetSettings::default(), operators);
+    let signing = net.with_identity(Identity::new(Arc::new(Signer), "gcp-sm", "prod"));
+    let settings = json!({"identity_token_audience": "//iam.googleapis.com/pool", "project_id": FakeGcp::PROJECT,
+        "service_account_email": "sync@my-project.iam.gserviceaccount.com"});
+    // Under strict networking: where the operator says, and nowhere else.
+    first("v", 1).written(&try_open(settings.clone(), &signing).unwrap()).await;
+    assert_eq!(bench.calls(["sts", "impersonate"]), [1, 1]);
+
+    assert_eq!(try_open(settings.clone(), &net).err().unwrap().field, "identity_token_audience");
+    for (name, address) in [("endpoint", url.as_str()), ("auth_endpoint", url.as_str())] {
+        let mut nosy = settings.clone();
+        nosy[name] = address.into();
+        assert_eq!(try_open(nosy, &signing).err().unwrap().field, name);
+    }
 }

@@ -112,7 +112,7 @@ async fn settings_that_do_not_go_together_are_refused() {
         (
             json!({"identity_token_audience": "x", "service_account_email": email}),
             "identity_token_audience",
-            "not supported yet",
+            "server.api_addr",
         ),
     ] {
         let fault = try_open(settings.clone(), &net).err().unwrap_or_else(|| panic!("{settings}"));

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Fault, Retry,
+    identity::Federation,
     net::{Answer, Client, Effect, Net, Policy, wiped_bytes},
 };
 
@@ -40,6 +41,8 @@ pub(in super::super) struct Settings {
     pub(in super::super) authority: Option<String>,
     /// The cloud, where it is known.
     pub(in super::super) cloud: Option<&'static Cloud>,
+    /// `identity_token_audience` and its like: the app is vouched for by a token this server signs.
+    pub(in super::super) federation: Option<Federation>,
 }
 
 /// The sources of one destination.
@@ -70,6 +73,8 @@ enum Proof {
     Secret(SecretBytes),
     /// The file of the identity token, which is replaced now and then.
     File(PathBuf),
+    /// A token of this server's own signing.
+    Own(Federation),
 }
 
 struct Authority {
@@ -136,6 +141,11 @@ impl Sources {
             let authority = self.authority_of_destination();
             let app = App { tenant: tenant.clone(), client_id: client_id.clone(), authority };
             return Ok(Source::App { app, proof: Proof::Secret(secret.clone()) });
+        }
+        if let (Some(client_id), Some(federation)) = (client_id, &self.settings.federation) {
+            let authority = self.authority_of_server();
+            let app = App { tenant: tenant.clone(), client_id: client_id.clone(), authority };
+            return Ok(Source::App { app, proof: Proof::Own(federation.clone()) });
         }
         let var = |name: &str| self.net.environment().var(name);
         // A destination that names another app means another identity than the environment's secret.
@@ -216,10 +226,11 @@ impl Sources {
         resource: &str,
         claims: Option<&str>,
     ) -> Result<Token, Fault> {
-        let federated = matches!(proof, Proof::File(_));
+        let federated = matches!(proof, Proof::File(_) | Proof::Own(_));
         let secret = match proof {
             Proof::Secret(secret) => secret,
             Proof::File(file) => self.identity_token(file).await?,
+            Proof::Own(federation) => federation.token().await?,
         };
         let scope = format!("{resource}/.default");
         let mut form = Form::new();

@@ -171,6 +171,7 @@ impl Caller<'_> {
                 }
                 answer.body
             }
+            Place::Own(federation) => federation.token().await?,
         };
         let Some(member) = &subject.member else { return Ok(whole) };
         // Opened to take the token out.

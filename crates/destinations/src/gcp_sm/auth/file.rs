@@ -7,7 +7,7 @@ use model::{SecretBytes, json};
 use serde::Deserialize;
 
 use super::super::place;
-use crate::jwt::SigningKey;
+use crate::{identity::Federation, jwt::SigningKey, net::Environment};
 
 /// Where tokens are asked for when a file does not say.
 const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
@@ -33,6 +33,47 @@ pub(in super::super) struct Login {
     pub(super) impersonation: Option<Impersonation>,
     pub(in super::super) project: Option<String>,
     pub(super) quota_project: Option<HeaderValue>,
+    /// By tokens of this server: the addresses in it are Google's own or the operator's.
+    pub(super) ours: bool,
+}
+
+impl Login {
+    /// Acting as a service account by tokens that this server signs. What the operator's environment says
+    /// about Google's token services holds; a destination has no say in where such a token goes.
+    pub(in super::super) fn federated(
+        federation: Federation,
+        audience: &str,
+        email: &str,
+        environment: &dyn Environment,
+    ) -> Self {
+        let at = |variable: &str, service: &str| {
+            let root =
+                environment.var(variable).unwrap_or_else(|| format!("https://{service}.googleapis.com"));
+            root.trim_end_matches('/').to_owned()
+        };
+        let sts = at("CLOUDSDK_API_ENDPOINT_OVERRIDES_STS", "sts");
+        let iam = at("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS", "iamcredentials");
+        Self {
+            source: Source::External(External {
+                audience: audience.to_owned(),
+                subject_token_type: "urn:ietf:params:oauth:token-type:jwt".to_owned(),
+                url: format!("{sts}/v1/token"),
+                subject: Subject { place: Place::Own(federation), member: None },
+                user_project: None,
+            }),
+            impersonation: Some(Impersonation {
+                url: format!("{iam}/v1/projects/-/serviceAccounts/{email}:generateAccessToken"),
+                delegates: Vec::new(),
+                lifetime: IMPERSONATION_LASTS,
+            }),
+            project: email
+                .split_once('@')
+                .and_then(|(_, domain)| domain.strip_suffix(".iam.gserviceaccount.com"))
+                .map(ToOwned::to_owned),
+            quota_project: None,
+            ours: true,
+        }
+    }
 }
 
 /// Where a first token comes from.
@@ -80,7 +121,12 @@ pub(super) struct Subject {
 
 pub(super) enum Place {
     File(PathBuf),
-    Url { url: String, headers: Vec<(HeaderName, HeaderValue)> },
+    Url {
+        url: String,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    },
+    /// This server signs it.
+    Own(Federation),
 }
 
 /// Another account whose token is asked for with the first.
@@ -226,7 +272,7 @@ impl Login {
             }
             None => return Err("has no type; a service account's is service_account".into()),
         };
-        Ok(Self { source, impersonation: None, project, quota_project })
+        Ok(Self { source, impersonation: None, project, quota_project, ours: false })
     }
 
     fn external(
@@ -255,7 +301,7 @@ impl Login {
             subject: subject(source)?,
             user_project,
         };
-        Ok(Self { source: Source::External(external), impersonation, project, quota_project })
+        Ok(Self { source: Source::External(external), impersonation, project, quota_project, ours: false })
     }
 }
 

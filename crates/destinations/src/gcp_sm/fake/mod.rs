@@ -291,6 +291,7 @@ impl Call {
         };
         let get = head.method == Method::GET;
         match parts.as_slice() {
+            ["-", "serviceAccounts", _] => call.operation = tokens::operation_of(head.uri.path()),
             [project, "secrets"] => {
                 (*project).clone_into(&mut call.project);
                 call.operation = if get { "list" } else { "create" };

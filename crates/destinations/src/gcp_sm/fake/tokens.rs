@@ -48,9 +48,9 @@ impl Tokens {
 pub(super) fn operation_of(path: &str) -> &'static str {
     match path {
         "/token" => "token",
-        "/sts" => "sts",
+        "/sts" | "/v1/token" => "sts",
         "/subject" => "subject",
-        path if path.starts_with("/impersonate/") => "impersonate",
+        path if path.starts_with("/impersonate/") || path.ends_with(":generateAccessToken") => "impersonate",
         path if path.starts_with("/computeMetadata/v1/") => "metadata",
         _ => "unknown",
     }
@@ -176,7 +176,11 @@ impl Shared {
         let asks = wish["scope"] == json!(["https://www.googleapis.com/auth/cloud-platform"])
             && wish["lifetime"] == "3600s"
             && wish["delegates"].is_array();
-        if !asks || head.uri.path() != "/impersonate/other:generateAccessToken" {
+        let may = [
+            "/impersonate/other:generateAccessToken",
+            "/v1/projects/-/serviceAccounts/sync@my-project.iam.gserviceaccount.com:generateAccessToken",
+        ];
+        if !asks || !may.contains(&head.uri.path()) {
             return self.refusal(("PERMISSION_DENIED", 403));
         }
         let token = self.state().tokens.mint(now);
