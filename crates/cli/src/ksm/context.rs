@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use destinations::net::Snapshot;
+use destinations::{Net, NetSettings, net::Snapshot};
 use keeper::{
     Around, Client, Options, TokioWait,
     config::{Config, Host, Lookup},
@@ -174,6 +174,31 @@ impl Ksm {
     /// How a client connects to this host.
     pub(crate) fn options(&self, host: &Host) -> Result<Options, Failure> {
         let mut options = Options { verify: !self.says_yes("KSM_SKIP_VERIFY"), ..Options::default() };
+        let authorities = self.authorities()?;
+        options.extra_ca = (!authorities.is_empty()).then_some(authorities);
+        options.proxy = self.proxy(&host.to_string()).map(SecretBytes::from);
+        if let Some(version) = self.variable("KSM_CLIENT_VERSION") {
+            version.clone_into(&mut options.client_version);
+        }
+        Ok(options)
+    }
+
+    /// The way out to a cloud. Whoever runs the command names the addresses, so that no range is out of
+    /// bounds.
+    pub(crate) fn net(&self, environment: Snapshot) -> Result<Arc<Net>, Failure> {
+        let mut extra_roots = self.authorities()?;
+        if let Some(path) = self.variable("AWS_CA_BUNDLE") {
+            extra_roots.extend(std::fs::read(path).map_err(|e| {
+                Failure::failed(format!("AWS_CA_BUNDLE names a file that cannot be read: {}", e.kind()))
+            })?);
+        }
+        let settings = NetSettings { extra_roots, allow_private_networks: true, ..NetSettings::default() };
+        let World { clock, entropy } = self.world.clone();
+        Net::new(settings, Arc::new(environment), clock, entropy).map_err(Failure::failed)
+    }
+
+    /// Certificates (PEM) that are trusted besides the system's.
+    fn authorities(&self) -> Result<Vec<u8>, Failure> {
         let mut authorities = Vec::new();
         for name in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"] {
             let Some(path) = self.variable(name) else { continue };
@@ -183,12 +208,7 @@ impl Ksm {
             })?);
             authorities.push(b'\n');
         }
-        options.extra_ca = (!authorities.is_empty()).then_some(authorities);
-        options.proxy = self.proxy(&host.to_string()).map(SecretBytes::from);
-        if let Some(version) = self.variable("KSM_CLIENT_VERSION") {
-            version.clone_into(&mut options.client_version);
-        }
-        Ok(options)
+        Ok(authorities)
     }
 
     /// The proxy for a host, from the usual variables.

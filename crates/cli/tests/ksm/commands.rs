@@ -205,3 +205,37 @@ fn interpolation_takes_a_default_for_what_is_gone_and_not_for_what_is_dark() {
     assert!(std::fs::read_to_string(side.path("good.env")).unwrap().contains("keeper://"));
     assert_eq!(side.run(&["interpolate", "-o", "x", "good.env", "a.env"]).code, Some(2));
 }
+
+/// The examples of the notation page, word for word, by the command line.
+#[test]
+fn the_pages_examples_work_word_for_word() {
+    let mut side = Side::new(Tool::Ours);
+    side.record(
+        "links",
+        None,
+        r#"{"title":"My Slashdot Links","type":"login","fields":[],"custom":[{"type":"url","label":"/.links","value":["l0","l1"]}]}"#,
+    );
+    side.record(
+        "sql",
+        None,
+        r#"{"title":"MySQL Creds","type":"login","fields":[{"type":"password","value":["sql"]}]}"#,
+    );
+    let uid = side.record("mine", None, r#"{"title":"My /.Credentials","type":"file","fields":[]}"#);
+    let file = keeper::server::NewFile { uid: None, name: "creds[2].crt", title: "c", content: b"CRT" };
+    side.attach("crt", &uid, &file);
+    for (notation, value) in [
+        (r"keeper://Twitter Login \[Marketing\]/field/password", "hunter2-Twitter"),
+        (r"keeper://My Slashdot Links/custom_field/\/.links[]", r#"["l0", "l1"]"#),
+        (r"keeper://My Slashdot Links/custom_field/\/.links[1]", "l1"),
+        (r"keeper://My \/.Credentials/file/creds\[2\].crt", "CRT"),
+        ("keeper://MySQL Creds/fields/password", "sql"),
+        ("{twitter}/custom_field/phone[0][number]", "555-5555555"),
+        ("{twitter}/custom_field/phone[][number]", "555-5555555,777-7777777,888-8888888,999-9999999"),
+        ("{twitter}/custom_field/phone[1]", r#"{"number": "777-7777777", "ext": "77"}"#),
+        ("{twitter}/custom_field/phone[1][number]", "777-7777777"),
+        ("{twitter}/custom_field/name[last]", "Doe"),
+        ("{twitter}/custom_field/name[first]", "John"),
+    ] {
+        assert_eq!(side.run(&["secret", "notation", &side.filled(notation)]).ok(), value, "{notation}");
+    }
+}

@@ -160,3 +160,107 @@ fn a_profile_is_the_same_to_the_official_cli_and_to_us() {
     ours.run(&["profile", "import", "-f", "three.ini", &exported]).ok();
     assert_eq!(official(&["--ini-file", "three.ini", "secret", "notation", &notation]).ok(), "dba");
 }
+
+/// One call of Secrets Manager to a moto server, which asks for no signature here.
+fn moto(address: &str, body: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let host = address.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: {host}\r\nX-Amz-Target: secretsmanager.CreateSecret\r\nContent-Type: application/x-amz-json-1.1\r\nAuthorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/secretsmanager/aws4_request, SignedHeaders=host, Signature=x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_profile_can_be_kept_in_aws() {
+    #[expect(clippy::disallowed_methods, reason = "tests are told where their parts are")]
+    let (address, required) =
+        (std::env::var("KEYFERRY_TEST_MOTO").ok(), std::env::var_os("KEYFERRY_TEST_REQUIRE_PARTS").is_some());
+    let Some(address) = address else {
+        assert!(!required, "KEYFERRY_TEST_MOTO is not set: run ./test, which sets the part up");
+        return;
+    };
+    let side = Side::new(Tool::Ours);
+    let config = side.config();
+    let name = format!("ksm-config-{}", std::process::id());
+    // Opened to be put where it is read from: it is made up.
+    let json = config.to_json().expose_text().unwrap().to_owned();
+    let body = serde_json::json!({"Name": name, "ClientRequestToken": "0123456789012345678901234567890123456789", "SecretString": json});
+    assert!(moto(&address, &body.to_string()).contains("200 OK"));
+    let variables = [("KEYFERRY_AWS_SM_ENDPOINT", address.as_str())];
+    let setup = |secret: &str| {
+        let words = [
+            "profile",
+            "setup",
+            "-t",
+            "aws",
+            "-s",
+            secret,
+            "-c",
+            "keys",
+            "--aws-access-key-id",
+            "AKIA",
+            "--aws-secret-access-key",
+            "hunter2",
+            "--region",
+            "us-east-1",
+            "-p",
+            "inaws",
+            "--ini-file",
+            "aws.ini",
+        ];
+        side.run_with(&words, &variables, b"")
+    };
+    let ran = setup("nope");
+    assert!(
+        ran.code == Some(1) && ran.stderr.contains("nope") && !side.path("aws.ini").exists(),
+        "{}",
+        ran.stderr
+    );
+    setup(&name).ok();
+    assert_eq!(mode(&side.path("aws.ini")), 0o600);
+    let ran = side.run_with(
+        &["--ini-file", "aws.ini", "secret", "notation", "DB One/field/login"],
+        &variables,
+        b"",
+    );
+    assert_eq!(ran.ok(), "dba");
+    let ran = side.run_with(&["--ini-file", "aws.ini", "profile", "export"], &variables, b"");
+    assert!(ran.code == Some(1) && ran.stderr.contains("kept in AWS"), "{}", ran.stderr);
+    for words in [
+        &["profile", "setup", "-t", "aws", "-c", "keys", "--region", "x"][..],
+        &["profile", "setup", "-t", "aws", "--region", "x"],
+        &["profile", "setup", "-t", "aws", "-c", "profile", "--region", "x"],
+        &["profile", "setup"],
+    ] {
+        assert_eq!(side.run(words).code, Some(2), "{words:?}");
+    }
+}
+
+#[test]
+fn the_cache_serves_when_keeper_does_not_and_is_no_proof_of_absence() {
+    let side = Side::new(Tool::Ours);
+    let away = [("KSM_HOSTNAME", "localhost:1")];
+    let ran = side.run_with(&["--cache", "secret", "list", "--json"], &away, b"");
+    assert_eq!(ran.code, Some(1), "nothing was kept yet: {}", ran.stderr);
+    side.run(&["--cache", "secret", "list", "--json"]).ok();
+    assert_eq!(mode(&side.path("ksm_cache.bin")), 0o600);
+    let ran = side.run_with(&["--cache", "secret", "notation", "DB One/field/login"], &away, b"");
+    assert_eq!(ran.ok(), "dba");
+    assert!(ran.stderr.contains("may be out of date"), "{}", ran.stderr);
+    let ran =
+        side.run_with(&["--cache", "secret", "notation", "AAAAAAAAAAAAAAAAAAAAAA/field/login"], &away, b"");
+    assert!(ran.code == Some(1) && ran.stderr.contains("does not cover"), "{}", ran.stderr);
+    // Off unless asked for, and the configuration can ask.
+    assert_eq!(side.run_with(READ, &away, b"").code, Some(1));
+    side.run(&["config", "cache", "--enable"]).ok();
+    assert_eq!(side.run_with(READ, &away, b"").ok(), "dba");
+    let ran = side.run_with(&["--no-cache", "secret", "notation", "DB One/field/login"], &away, b"");
+    assert_eq!(ran.code, Some(1));
+}

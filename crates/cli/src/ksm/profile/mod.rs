@@ -1,5 +1,6 @@
 //! `ksm profile`: this machine's identities, and which one is used.
 
+mod aws;
 mod bind;
 mod transfer;
 
@@ -25,6 +26,8 @@ pub(super) use bind::{bind_with, token_of};
 pub(crate) enum Command {
     /// Bind a one-time token and keep what it gives as a profile
     Init(bind::InitArgs),
+    /// Use a configuration that is kept in AWS Secrets Manager
+    Setup(aws::SetupArgs),
     /// List the profiles
     List(ListArgs),
     /// Make a profile the one that is used
@@ -54,6 +57,7 @@ pub(crate) struct NameArgs {
 pub(super) fn run(ksm: &Ksm, command: Command) -> Done {
     match command {
         Command::Init(args) => bind::init(ksm, args),
+        Command::Setup(args) => aws::setup(ksm, args),
         Command::List(args) => list(ksm, &args),
         Command::Active(args) => activate(ksm, &args.name),
         Command::Delete(args) => delete(ksm, &args.name),
@@ -90,9 +94,7 @@ pub(crate) fn bound(ksm: &Ksm) -> Result<Config, Failure> {
     match store.profile(&name)? {
         Profile::Stored(StoredConfig::Bound(config)) => Ok(config),
         Profile::Stored(StoredConfig::Unbound(token)) => bind_and_keep(ksm, store, &name, &token),
-        Profile::Aws(_) => {
-            Err(Failure::failed(format!("profile {name} is kept in AWS, which is not supported yet")))
-        }
+        Profile::Aws(aws) => aws::read(ksm, &aws),
     }
 }
 

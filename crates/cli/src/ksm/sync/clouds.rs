@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use destinations::{Config, Destination, FieldFault, Kind, Mode, Net, NetSettings};
+use destinations::{Config, Destination, FieldFault, Kind, Mode};
 use keeper::{
     Found, Record, Vault,
-    config::Host,
     notation::Section,
     text::{self, Form},
 };
@@ -13,7 +12,7 @@ use model::{SecretBytes, json::SecretJson};
 use serde_json::{Map, Value};
 
 use super::{Ksm, Type};
-use crate::{failure::Failure, house::World};
+use crate::failure::Failure;
 
 /// One destination `sync` can write to. A further one is one more row of [`CLOUDS`].
 #[derive(Debug)]
@@ -111,7 +110,6 @@ impl Cloud {
     pub(super) fn open(
         &self,
         ksm: &Ksm,
-        keeper: &Host,
         uid: &str,
         vault: &Vault,
     ) -> Result<(&'static dyn Kind, Arc<dyn Destination>), Failure> {
@@ -137,7 +135,7 @@ impl Cloud {
         let named = |fault: FieldFault| self.named(uid, &fault);
         let (config, _) =
             Config::read(kind, &SecretJson::new(Value::Object(body)), Mode::Replace, None).map_err(named)?;
-        let destination = kind.open(&config, &net(ksm, keeper)?).map_err(named)?;
+        let destination = kind.open(&config, &ksm.net(ksm.environment().clone())?).map_err(named)?;
         Ok((kind, destination))
     }
 
@@ -181,18 +179,4 @@ fn value(record: &Record, label: &str) -> Option<SecretBytes> {
         let first = field.first().or_else(|| field.value().filter(|value| value.as_array().is_none()))?;
         text::of_value(first, Form::Json).filter(|text| !text.is_empty())
     })
-}
-
-/// The way out. Whoever runs the command names the addresses, so that no range is out of bounds.
-fn net(ksm: &Ksm, keeper: &Host) -> Result<Arc<Net>, Failure> {
-    let mut extra_roots = ksm.options(keeper)?.extra_ca.unwrap_or_default();
-    if let Some(path) = ksm.variable("AWS_CA_BUNDLE") {
-        extra_roots.extend(std::fs::read(path).map_err(|e| {
-            Failure::failed(format!("AWS_CA_BUNDLE names a file that cannot be read: {}", e.kind()))
-        })?);
-    }
-    let settings = NetSettings { extra_roots, allow_private_networks: true, ..NetSettings::default() };
-    let environment = Arc::new(ksm.environment().clone());
-    let World { clock, entropy } = ksm.world();
-    Net::new(settings, environment, clock.clone(), entropy.clone()).map_err(Failure::failed)
 }

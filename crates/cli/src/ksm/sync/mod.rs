@@ -172,7 +172,7 @@ fn deliver(
     progress: &Progress,
 ) -> Result<Report, Failure> {
     let uid = args.credentials.as_deref().unwrap_or_default();
-    let (kind, destination) = cloud.open(ksm, client.config().host(), uid, &source.vault)?;
+    let (kind, destination) = cloud.open(ksm, uid, &source.vault)?;
     // From here on only the entries matter: the vault's plaintext is wiped.
     let Source { entries, notes, hints, vault } = source;
     drop(vault);
