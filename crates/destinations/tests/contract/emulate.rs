@@ -3,9 +3,10 @@
 //! destination, puts the answers right, and changes nothing else:
 //!
 //! - a POST is answered by `{"envs": [...]}` and 200, in place of `{"created": ..., "failed": []}` and 201;
-//! - a conflict is a 409 `env_already_exists`, in place of a 400 `ENV_ALREADY_EXISTS`.
+//! - a conflict is a 409 `env_already_exists`, in place of a 400 `ENV_ALREADY_EXISTS`;
+//! - two writes may be of one millisecond, which no network lets happen: a write waits until the one before is past.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use destinations::{
@@ -78,6 +79,9 @@ async fn pass_on(
     head.headers.remove("host");
     head.version = http::Version::HTTP_11;
     let method = head.method.clone();
+    if method != Method::GET {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     let answer = client.call(Request::from_parts(head, sent.clone()), Effect::Write).await.unwrap();
     let (mut status, mut body) = (answer.status, answer.body.expose().to_vec());
     if method == Method::POST {
