@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use model::{
-    AssociationId, DestinationId, DestinationKey, MountAccessor, MountPath, RemoteName, SecretPath,
-    SyncStatus, Timestamp, Version,
+    DestinationId, DestinationKey, MountAccessor, MountPath, RemoteName, SecretPath, SyncStatus, Timestamp,
 };
 use store::{
     Keys, Node, StoreError, Stored,
@@ -16,13 +15,14 @@ use crate::{
     lanes::Urgency,
     plan,
     registry::Opened,
+    rules::new_association,
     source::{SourceState, SourceVersion},
     spread::{self, Target},
     worker::values_of,
 };
 
 /// How long a request waits for the real outcome (decisions 5).
-const WAIT: Duration = Duration::from_secs(2);
+pub(crate) const WAIT: Duration = Duration::from_secs(2);
 
 /// A secret to associate.
 #[derive(Debug, Clone)]
@@ -69,6 +69,24 @@ pub enum AssociationError {
         /// `mount/path` of the secret that holds it.
         holder: String,
     },
+    /// Rules alone associate the secret.
+    #[error(
+        "secret {path} is associated with {destination} by the rule {pattern}; remove the rule, or set it again with the secret in exclude"
+    )]
+    RuleMember {
+        /// The secret.
+        path: SecretPath,
+        /// The destination.
+        destination: DestinationKey,
+        /// The rule.
+        pattern: String,
+    },
+    /// The rule was removed while it was being made.
+    #[error("the rule {pattern} was removed by someone else at the same time")]
+    NoRule {
+        /// The rule.
+        pattern: String,
+    },
     /// Too much work is waiting.
     #[error(
         "the sync queue holds its {0} pending operations at most; try again later or raise queue_capacity in sys/sync/config"
@@ -104,6 +122,8 @@ pub struct EntryView {
     pub attempts: u32,
     /// Nobody could look whether the name was free.
     pub unverified: bool,
+    /// The rule by which it is associated; `None` when a person associated just this secret.
+    pub rule: Option<String>,
 }
 
 impl Engine {
@@ -170,6 +190,7 @@ impl Engine {
             known.map_or_else(|| self.fresh_association(opened, source, node, now), |k| k.record);
         // Set after remove: the wish to remove is withdrawn.
         association.removing = false;
+        association.single = true;
         association.attempts = 0;
         // The mount may have been moved.
         source.mount.bare().clone_into(&mut association.mount);
@@ -219,28 +240,18 @@ impl Engine {
         node: Node,
         now: Timestamp,
     ) -> Association {
-        let destination = opened.record.key.clone();
-        let parts = [destination.kind.as_bytes(), destination.name.as_str().as_bytes(), node.0.as_slice()];
-        let digest = self.0.store.keys().digest("association", &parts);
-        let mut id = [0; 16];
-        id.copy_from_slice(&digest[..16]);
         Association {
-            // The same secret and destination name give the same id again, so that an association
-            // made anew knows what an earlier one left behind.
-            id: AssociationId::from_bytes(id),
-            destination,
-            accessor: source.accessor.clone(),
             mount: source.mount.bare().to_owned(),
-            path: source.path.clone(),
-            created: now,
-            removing: false,
-            version: Version(0),
             generation: opened.record.generation,
-            attempts: 0,
-            turn: 0,
-            outcome: Outcome::New,
-            outcome_at: now,
-            entries: Vec::new(),
+            single: true,
+            ..new_association(
+                self.0.store.keys(),
+                &opened.record.key,
+                &source.accessor,
+                &source.path,
+                node,
+                now,
+            )
         }
     }
 
@@ -270,9 +281,33 @@ impl Engine {
             return Ok(Vec::new());
         };
         let association_key = self.0.store.keys().association(id, node);
-        let Some(before) = self.0.store.get(&association_key).await? else { return Ok(Vec::new()) };
+        let before = loop {
+            let Some(before) = self.0.store.get(&association_key).await? else { return Ok(Vec::new()) };
+            let association = &before.record;
+            let rule = self.rule_about(id, &association.accessor, &association.path).await?;
+            match rule {
+                None => break before,
+                Some(pattern) if !association.single => {
+                    let (path, destination) = (path.clone(), key.clone());
+                    return Err(AssociationError::RuleMember { path, destination, pattern });
+                }
+                // It stays, as the rule's.
+                Some(_) => {
+                    let mut transaction = self.0.store.transaction();
+                    let next = Association { single: false, ..association.clone() };
+                    transaction.expect(&association_key, Some(before.revision)).put(&association_key, &next);
+                    match transaction.commit().await {
+                        Ok(revision) => {
+                            return Ok(self.views(id, node, &Stored { record: next, revision }).await?);
+                        }
+                        Err(StoreError::Conflict) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+        };
         let done = self.0.lanes().lane(id).wait(node);
-        self.mark_removing(id, node).await?;
+        self.0.mark_removing(id, node).await?;
         self.0.offer(id, node, Urgency::Asked);
         let _ = tokio::time::timeout(WAIT, done).await;
         match self.0.store.get(&association_key).await? {
@@ -298,24 +333,6 @@ impl Engine {
                 ..blank_view(association)
             })
             .collect()
-    }
-
-    /// Asks for an association to be taken away.
-    pub(crate) async fn mark_removing(&self, id: DestinationId, node: Node) -> Result<(), StoreError> {
-        let keys = self.0.store.keys();
-        let key = keys.association(id, node);
-        loop {
-            let Some(stored) = self.0.store.get(&key).await? else { return Ok(()) };
-            let mut transaction = self.0.store.transaction();
-            let next = Association { removing: true, attempts: 0, ..stored.record };
-            transaction.expect(&key, Some(stored.revision)).put(&key, &next);
-            let row = Outbox { at: self.0.clock.now(), due: None, cause: Cause::Remove };
-            transaction.put(&keys.outbox(id, node), &row);
-            match transaction.commit().await {
-                Err(StoreError::Conflict) => {}
-                done => return done.map(|_| ()),
-            }
-        }
     }
 
     /// All associations of a destination. `None`: there is no such destination.
@@ -370,6 +387,11 @@ impl Engine {
         stored: &Stored<Association>,
     ) -> Result<Vec<EntryView>, StoreError> {
         let association = &stored.record;
+        let rule = if association.single {
+            None
+        } else {
+            self.rule_about(id, &association.accessor, &association.path).await?
+        };
         let row = self.0.store.get(&self.0.store.keys().outbox(id, node)).await?;
         let waiting = row.filter(|row| row.record.due.is_none());
         let in_progress = match waiting {
@@ -400,6 +422,7 @@ impl Engine {
                 failure: failure.filter(|_| in_progress.is_none()).cloned(),
                 attempts: association.attempts,
                 unverified: entry.is_some_and(|entry| entry.unverified),
+                rule: rule.clone(),
                 ..blank_view(association)
             }
         };
@@ -423,8 +446,7 @@ impl Engine {
 
     /// The identity of a source.
     pub fn node(&self, accessor: &MountAccessor, path: &SecretPath) -> Node {
-        let keys = self.0.store.keys();
-        keys.secret(keys.mount(accessor), path)
+        self.0.node(accessor, path)
     }
 
     /// The association of a secret named by its mount's accessor, or by the path a gone mount had.
@@ -452,7 +474,10 @@ impl Engine {
     }
 
     /// The destination, if it is there and takes changes.
-    async fn changeable(&self, key: &DestinationKey) -> Result<std::sync::Arc<Opened>, AssociationError> {
+    pub(crate) async fn changeable(
+        &self,
+        key: &DestinationKey,
+    ) -> Result<std::sync::Arc<Opened>, AssociationError> {
         let missing = || AssociationError::NoDestination(key.clone());
         let record = self.0.store.get(&self.0.store.keys().destination(key)).await?.ok_or_else(missing)?;
         let opened = self
@@ -467,7 +492,7 @@ impl Engine {
         }
     }
 
-    async fn check_capacity(&self) -> Result<(), AssociationError> {
+    pub(crate) async fn check_capacity(&self) -> Result<(), AssociationError> {
         let capacity = self.sync_config().await?.queue_capacity;
         if self.0.lanes().len() as u64 >= capacity {
             return Err(AssociationError::QueueFull(capacity));
@@ -501,5 +526,6 @@ fn blank_view(association: &Association) -> EntryView {
         failure: None,
         attempts: 0,
         unverified: false,
+        rule: None,
     }
 }

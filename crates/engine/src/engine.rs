@@ -5,7 +5,7 @@ use std::{
 };
 
 use destinations::{Kind, Net};
-use model::{Clock, DestinationId, Entropy, Timestamp};
+use model::{Clock, DestinationId, Entropy, MountAccessor, SecretPath, Timestamp};
 use store::{Cached, Node, Store, StoreError, records::SyncConfig};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -15,6 +15,7 @@ use crate::{
     lanes::{Lanes, Urgency},
     quota::{Account, Accounts},
     registry::Registry,
+    rules::{Covering, RuleBook},
     source::Source,
     sweep,
     timers::{Later, Timers},
@@ -107,7 +108,9 @@ pub(crate) struct Inner {
     /// Associations whose entries are not to be written again before then.
     resting: Mutex<HashMap<(DestinationId, Node), Instant>>,
     timer_changed: Notify,
-    tasks: TaskTracker,
+    pub(crate) book: RuleBook,
+    pub(crate) covering: Covering,
+    pub(crate) tasks: TaskTracker,
     stop: CancellationToken,
 }
 
@@ -128,6 +131,8 @@ impl Engine {
             timers: Mutex::default(),
             resting: Mutex::default(),
             timer_changed: Notify::new(),
+            book: RuleBook::default(),
+            covering: Covering::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }))
@@ -147,6 +152,12 @@ impl Engine {
     pub async fn start(&self) -> Result<(), StoreError> {
         let inner = &self.0;
         inner.resume(true).await?;
+        let unfinished = Arc::clone(inner);
+        inner.tasks.spawn(async move {
+            if let Err(error) = unfinished.resume_unfinished().await {
+                tracing::error!(%error, "what was left unfinished could not be taken up; the sweep tries again");
+            }
+        });
         let timers = Arc::clone(inner);
         inner.tasks.spawn(async move { timers.run_timers().await });
         let sweeper = Arc::clone(inner);
@@ -179,6 +190,12 @@ impl Inner {
 
     pub(crate) fn stopped(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// The identity of a source.
+    pub(crate) fn node(&self, accessor: &MountAccessor, path: &SecretPath) -> Node {
+        let keys = self.store.keys();
+        keys.secret(keys.mount(accessor), path)
     }
 
     /// Puts a source in line and starts as many workers as may run.
@@ -247,6 +264,12 @@ impl Inner {
     /// What is recorded is what was done.
     pub(crate) fn clear(&self, destination: DestinationId, source: Node) {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner).remove(&(destination, source));
+    }
+
+    /// Takes up what goes beyond single associations: rules that do not cover everything yet, purges.
+    pub(crate) async fn resume_unfinished(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.cover_pending().await?;
+        self.resume_purges().await
     }
 
     /// Puts everything the outbox holds in line. `after_a_crash`: another process may have been at

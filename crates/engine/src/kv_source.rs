@@ -8,7 +8,7 @@ use store::{
     records::MountTable,
 };
 
-use crate::source::{Source, SourceState, SourceVersion};
+use crate::source::{Children, Source, SourceState, SourceVersion};
 
 /// The KV v2 engine's secrets, read straight from the store.
 pub struct KvSource {
@@ -53,5 +53,24 @@ impl Source for KvSource {
             SourceState::MountGone => SourceVersion::MountGone,
             SourceState::Unknown { .. } => SourceVersion::Unknown,
         }
+    }
+
+    async fn children(
+        &self,
+        mount: &MountAccessor,
+        folder: &[String],
+    ) -> Result<Option<Children>, StoreError> {
+        let keys = self.store.keys();
+        let root = keys.mount(mount);
+        let place = folder.iter().fold(root, |parent, segment| keys.segment(parent, segment));
+        let secrets = self.store.scan_all(&keys.secrets_in(place)).await?;
+        let folders = self.store.scan_all(&keys.folders_in(place)).await?;
+        // Only after the data, as a read does it: a mount leaves the table before its data goes.
+        let table = self.store.get_cached(&keys.mounts(), &self.mounts).await?;
+        let mounted = table.is_some_and(|table| table.record.mounts.iter().any(|m| m.accessor == *mount));
+        Ok(mounted.then(|| Children {
+            secrets: secrets.into_iter().map(|(_, meta)| meta.record.name).collect(),
+            folders: folders.into_iter().map(|(_, folder)| folder.record.name).collect(),
+        }))
     }
 }

@@ -28,6 +28,7 @@ pub mod plan;
 mod quota;
 mod record;
 mod registry;
+pub mod rules;
 mod shared;
 pub mod source;
 pub mod spread;

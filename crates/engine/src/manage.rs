@@ -5,11 +5,13 @@ use std::sync::Arc;
 use destinations::{Config, FieldFault, Kind, Mode};
 use model::{DestinationId, DestinationKey, MountAccessor, SecretBytes, Timestamp, json::SecretJson};
 use store::{
-    Keys, Node, StoreError,
-    records::{Cause, Destination, Outbox, Purge, SyncConfig},
+    Keys, Node, Revision, StoreError,
+    records::{Association, Cause, Destination, Outbox, Purge, SyncConfig},
 };
 
-use crate::{Backlog, Engine, engine::Inner, lanes::Urgency, options::Options, registry::Opened};
+use crate::{
+    Backlog, Engine, engine::Inner, lanes::Urgency, options::Options, record::Forget, registry::Opened,
+};
 
 /// Why a destination cannot be made, changed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -197,17 +199,29 @@ impl Engine {
     ) -> Result<(), DestinationError> {
         self.known_kind(key)?;
         let inner = &self.0;
-        let Some(stored) = inner.store.get(&inner.store.keys().destination(key)).await? else {
+        let record_key = inner.store.keys().destination(key);
+        let Some(stored) = inner.store.get(&record_key).await? else {
             return Ok(());
         };
         let id = stored.record.id;
         match how {
-            Removal::Plain if inner.has_associations(id).await? => Err(DestinationError::InUse(key.clone())),
-            Removal::Plain => self.drop_destination(key, id).await,
+            Removal::Plain => loop {
+                let Some(stored) = inner.store.get(&record_key).await?.filter(|s| s.record.id == id) else {
+                    return Ok(());
+                };
+                if inner.has_associations(id).await? || inner.has_rules(id).await? {
+                    return Err(DestinationError::InUse(key.clone()));
+                }
+                match inner.drop_destination(key, id, Some(stored.revision)).await {
+                    Err(StoreError::Conflict) => {}
+                    done => return done.map_err(Into::into),
+                }
+            },
             Removal::Force => {
-                self.drop_destination(key, id).await?;
+                inner.drop_destination(key, id, None).await?;
+                inner.drop_rules(id).await?;
                 for node in self.nodes_of(id).await? {
-                    inner.forget_association(id, node).await?;
+                    inner.forget_association(id, node, Forget::Whatever).await?;
                 }
                 Ok(())
             }
@@ -217,25 +231,9 @@ impl Engine {
                 }
                 let purge = Purge { initiated: inner.clock.now(), error: None };
                 inner.edit_destination(key, |record| record.purge = Some(purge.clone())).await?;
-                for node in self.nodes_of(id).await? {
-                    self.mark_removing(id, node).await?;
-                    inner.offer(id, node, Urgency::Backfill);
-                }
-                // Nothing to wait for.
-                if !inner.has_associations(id).await? {
-                    self.drop_destination(key, id).await?;
-                }
-                Ok(())
+                inner.purge(key, id).await.map_err(Into::into)
             }
         }
-    }
-
-    async fn drop_destination(
-        &self,
-        key: &DestinationKey,
-        id: DestinationId,
-    ) -> Result<(), DestinationError> {
-        self.0.drop_destination(key, id).await.map_err(Into::into)
     }
 
     /// Lets held removals go ahead (decisions 8).
@@ -370,12 +368,77 @@ impl Inner {
         &self,
         key: &DestinationKey,
         id: DestinationId,
+        unchanged: Option<Revision>,
     ) -> Result<(), StoreError> {
         let mut transaction = self.store.transaction();
-        transaction.delete(&self.store.keys().destination(key));
+        let record_key = self.store.keys().destination(key);
+        if unchanged.is_some() {
+            transaction.expect(&record_key, unchanged);
+        }
+        transaction.delete(&record_key);
         transaction.commit().await?;
         self.registry.forget(id);
         self.lanes().forget(id);
+        Ok(())
+    }
+
+    /// Asks for an association to be taken away.
+    pub(crate) async fn mark_removing(&self, id: DestinationId, node: Node) -> Result<(), StoreError> {
+        let keys = self.store.keys();
+        let key = keys.association(id, node);
+        loop {
+            let Some(stored) = self.store.get(&key).await? else { return Ok(()) };
+            let mut transaction = self.store.transaction();
+            let next = Association { removing: true, attempts: 0, ..stored.record };
+            transaction.expect(&key, Some(stored.revision)).put(&key, &next);
+            let row = Outbox { at: self.clock.now(), due: None, cause: Cause::Remove };
+            transaction.put(&keys.outbox(id, node), &row);
+            match transaction.commit().await {
+                Err(StoreError::Conflict) => {}
+                done => return done.map(|_| ()),
+            }
+        }
+    }
+
+    /// Takes everything of a destination away that is not on its way out yet, and the destination once
+    /// nothing is left.
+    async fn purge(self: &Arc<Self>, key: &DestinationKey, id: DestinationId) -> Result<(), StoreError> {
+        // No secret that is written from now on joins it any more.
+        self.drop_rules(id).await?;
+        for (key, association) in self.store.scan_all(&self.store.keys().associations_of(id)).await? {
+            let Some((_, node)) = Keys::parts_of_association(key.as_bytes()) else { continue };
+            if !association.record.removing || association.record.has_failed() {
+                self.mark_removing(id, node).await?;
+                self.offer(id, node, Urgency::Backfill);
+            }
+        }
+        if !self.has_associations(id).await? {
+            self.drop_destination(key, id, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with purges that ended with the process that began them.
+    pub(crate) async fn resume_purges(self: &Arc<Self>) -> Result<(), StoreError> {
+        for (_, stored) in self.store.scan_all(&self.store.keys().destinations()).await? {
+            let Destination { id, key, purge, .. } = &stored.record;
+            if purge.as_ref().is_some_and(|purge| purge.error.is_none()) {
+                self.resume_purge(key, *id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn resume_purge(
+        self: &Arc<Self>,
+        key: &DestinationKey,
+        id: DestinationId,
+    ) -> Result<(), StoreError> {
+        let all = self.store.scan_all(&self.store.keys().associations_of(id)).await?;
+        // What is being removed already has its row, or waits for its next attempt.
+        if all.is_empty() || all.iter().any(|(_, association)| !association.record.removing) {
+            self.purge(key, id).await?;
+        }
         Ok(())
     }
 
@@ -401,7 +464,7 @@ impl Inner {
             })
             .await?;
         } else if !self.has_associations(opened.record.id).await? {
-            self.drop_destination(key, opened.record.id).await?;
+            self.drop_destination(key, opened.record.id, None).await?;
         }
         Ok(())
     }

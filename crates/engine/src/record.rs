@@ -6,7 +6,7 @@ use destinations::{Fault, Retry};
 use model::{DestinationId, Timestamp, Version};
 use store::{
     Node, RecordKey, Revision, StoreError, Stored,
-    records::{Association, LedgerEntry, Links, NameClaim, Outbox, Outcome},
+    records::{Association, Cause, LedgerEntry, Links, NameClaim, Outbox, Outcome},
 };
 use tokio::time::Instant;
 
@@ -19,6 +19,30 @@ use crate::{
     timers::Later,
     worker::{After, Work},
 };
+
+/// When an association may be taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forget {
+    /// Whatever is said of it.
+    Whatever,
+    /// While it is to be removed, and no rule asks for it.
+    Removed,
+    /// While it is due to rules alone and nothing new was asked for since this row.
+    Gone {
+        /// The row that was worked on.
+        row: Revision,
+    },
+}
+
+/// Whether it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forgot {
+    Yes,
+    /// It is wanted again.
+    Wanted,
+    /// A rule asks for it.
+    Ruled,
+}
 
 impl Inner {
     /// Records what came of it, and says when to look again.
@@ -89,9 +113,22 @@ impl Inner {
         }
         report(opened, &next, failed.as_deref(), version);
         if next.removing && next.entries.is_empty() && failed.is_none() {
-            self.forget_association(id, source).await?;
-            self.after_removal(opened, None).await?;
-            return Ok(After::Done);
+            return match self.forget_association(id, source, Forget::Removed).await? {
+                Forgot::Yes => {
+                    self.after_removal(opened, None).await?;
+                    Ok(After::Done)
+                }
+                // Someone wants it again, and its row says so.
+                Forgot::Wanted => Ok(After::Again),
+                Forgot::Ruled => self.adopt(id, source, next).await,
+            };
+        }
+        // What rules alone asked for goes with its secret, and comes again with it.
+        if gone && failed.is_none() && !next.single && next.entries.is_empty() {
+            let how = Forget::Gone { row: row.revision };
+            if self.forget_association(id, source, how).await? == Forgot::Yes {
+                return Ok(After::Done);
+            }
         }
         let removing = next.removing;
         let later = match failed {
@@ -164,18 +201,45 @@ impl Inner {
     }
 
     /// Takes an association away with everything that points to it.
-    pub(crate) async fn forget_association(&self, id: DestinationId, source: Node) -> Result<(), StoreError> {
+    pub(crate) async fn forget_association(
+        &self,
+        id: DestinationId,
+        source: Node,
+        how: Forget,
+    ) -> Result<Forgot, StoreError> {
         let keys = self.store.keys();
         let association_key = keys.association(id, source);
         let links_key = keys.links(source);
+        let row_key = keys.outbox(id, source);
         loop {
             let association = self.store.get(&association_key).await?;
             let links = self.store.get(&links_key).await?;
             let mut transaction = self.store.transaction();
+            match (how, &association) {
+                (Forget::Removed, Some(stored)) => {
+                    if !stored.record.removing {
+                        return Ok(Forgot::Wanted);
+                    }
+                    let Association { accessor, path, .. } = &stored.record;
+                    let rules = self.book.of(&self.store, accessor).await?;
+                    if rules.why(path, id).is_some() {
+                        return Ok(Forgot::Ruled);
+                    }
+                    transaction.expect(&keys.rules(keys.mount(accessor)), rules.revision);
+                }
+                (Forget::Gone { row }, Some(stored)) => {
+                    let now = self.store.get(&row_key).await?;
+                    if stored.record.single || now.is_none_or(|now| now.revision != row) {
+                        return Ok(Forgot::Wanted);
+                    }
+                    transaction.expect(&row_key, Some(row));
+                }
+                (Forget::Whatever, _) | (_, None) => {}
+            }
             transaction
                 .expect(&association_key, association.as_ref().map(|a| a.revision))
                 .delete(&association_key);
-            transaction.delete(&keys.outbox(id, source));
+            transaction.delete(&row_key);
             transaction.expect(&links_key, links.as_ref().map(|links| links.revision));
             if let Some(links) = links {
                 let rest: Vec<_> =
@@ -190,7 +254,45 @@ impl Inner {
                 transaction.expect(&key, Some(claim)).delete(&key);
             }
             match transaction.commit().await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(Forgot::Yes),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What a person removed is asked for by a rule: nothing of it is left at the destination, and it is
+    /// delivered anew as the rule's.
+    async fn adopt(
+        &self,
+        id: DestinationId,
+        source: Node,
+        removed: Association,
+    ) -> Result<After, StoreError> {
+        let keys = self.store.keys();
+        let key = keys.association(id, source);
+        loop {
+            let Some(stored) = self.store.get(&key).await?.filter(|stored| stored.record.removing) else {
+                return Ok(After::Again);
+            };
+            let mut transaction = self.store.transaction();
+            for (claimed, claim) in self.claims_of(id, source, Some(&stored)).await? {
+                transaction.expect(&claimed, Some(claim)).delete(&claimed);
+            }
+            let next = Association {
+                removing: false,
+                single: false,
+                attempts: 0,
+                outcome: Outcome::New,
+                entries: removed.entries.clone(),
+                turn: removed.turn,
+                ..stored.record
+            };
+            transaction.expect(&key, Some(stored.revision)).put(&key, &next);
+            let row = Outbox { at: self.clock.now(), due: None, cause: Cause::Settings };
+            transaction.put(&keys.outbox(id, source), &row);
+            match transaction.commit().await {
+                Ok(_) => return Ok(After::Again),
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error),
             }

@@ -19,15 +19,13 @@ use destinations::{
     Abilities, Config, Destination, Expect, Fault, Field, FieldFault, Kind, Mark, Mode, Net, Present, Put,
     PutOutcome, Receipt, Remote, Remove, Retry,
 };
-use model::{Clock, Entropy, RemoteName, SeededEntropy, SyncStatus, json::SecretJson};
-use store::{
-    Backend, Batch, Entry, Memory, Revision, RootKey, Store, StoreError,
-    records::{Cause, Outbox},
-};
+use model::{Entropy, RemoteName, SecretPath, SeededEntropy, SyncStatus, json::SecretJson};
+use store::{Backend, Batch, Entry, Memory, Revision, RootKey, Store, StoreError};
 
 use crate::{
-    Engine, Parts, Removal, Settings,
-    testing::{ABILITIES, TestSource, TokioClock, UNMARKED, destination, quiet_net, secret},
+    Engine, EntryView, Parts, Removal, Settings, SourceRef,
+    rules::{Pattern, RuleRef},
+    testing::{ABILITIES, TestSource, TokioClock, UNMARKED, announce_change, destination, quiet_net, secret},
 };
 
 /// One remote entry.
@@ -264,6 +262,14 @@ const SECRETS: [&str; 4] = ["a", "b/c", "b/d", "e"];
 const DESTINATIONS: [&str; 2] = ["whole", "keys"];
 const TEMPLATES: [&str; 3] = ["{{ .SecretPath }}", "x/{{ .SecretPath }}", "{{ .SecretBaseName }}"];
 
+const PATTERNS: [&str; 3] = ["b/*", "**", "a"];
+
+fn rule(pattern: &str, exclude: bool) -> RuleRef {
+    let SourceRef { accessor, mount, .. } = secret("a");
+    let exclude = if exclude { vec![Pattern::parse("b/d").unwrap()] } else { Vec::new() };
+    RuleRef { accessor, mount, pattern: Pattern::parse(pattern).unwrap(), exclude }
+}
+
 struct Sim {
     world: Arc<World>,
     source: Arc<TestSource>,
@@ -346,16 +352,7 @@ impl Sim {
         });
         self.world.note(format!("source {path}: {data:?}"));
         self.source.put(path, data.as_deref());
-        let reference = secret(path);
-        let node = self.engine.node(&reference.accessor, &reference.path);
-        let links = self.writer.get(&self.writer.keys().links(node)).await.unwrap();
-        for id in links.map(|links| links.record.destinations).unwrap_or_default() {
-            let mut transaction = self.writer.transaction();
-            let row = Outbox { at: self.clock.now(), due: None, cause: Cause::Source };
-            transaction.put(&self.writer.keys().outbox(id, node), &row);
-            transaction.commit().await.unwrap();
-            self.engine.pending(id, node);
-        }
+        announce_change(&self.writer, &self.engine, &secret(path), data.is_some()).await;
     }
 
     /// A request to the server, which may die under it.
@@ -380,7 +377,7 @@ impl Sim {
         let pick = |list: &[&'static str]| list[usize::try_from(world.roll(list.len() as u64)).unwrap()];
         let (path, name) = (pick(&SECRETS), pick(&DESTINATIONS));
         let key = destination(name);
-        match world.roll(20) {
+        match world.roll(23) {
             0..8 => self.write(path, Some(world.roll(3))).await,
             8..10 => self.write(path, None).await,
             10..14 => {
@@ -396,6 +393,17 @@ impl Sim {
                 let _ = self.request(format!("remove {name} {path}"), call).await;
             }
             16 => self.configure(name, pick(&TEMPLATES)).await,
+            19 => {
+                let rule = rule(pick(&PATTERNS), self.world.roll(2) == 0);
+                let _ = self
+                    .request(format!("rule {name} {}", rule.pattern), self.engine.set_rule(&key, &rule))
+                    .await;
+            }
+            20 => {
+                let rule = rule(pick(&PATTERNS), false);
+                let call = self.engine.remove_rule(&key, Some(&rule.accessor), "secret", &rule.pattern);
+                let _ = self.request(format!("no rule {name} {}", rule.pattern), call).await;
+            }
             17 => {
                 let call = self.engine.remove_destination(&key, Removal::Purge);
                 let _ = self.request(format!("purge {name}"), call).await;
@@ -428,6 +436,7 @@ impl Sim {
                 let mut its = views.iter().filter(|view| view.path.as_str() == path);
                 its.any(|view| view.failure.as_ref().is_some_and(|failure| failure.code == "name_taken"))
             };
+            self.check_rules(name, &views).await?;
             for view in &views {
                 if !self.world.marks && stuck(view.path.as_str()) {
                     waiting.extend(view.external_name.as_ref().map(|name| name.as_str().to_owned()));
@@ -441,7 +450,9 @@ impl Sim {
                     (SyncStatus::ClientSideError, Some("name_collision")) => continue,
                     other => return Err(format!("{name} {} is {other:?} at rest", view.path)),
                 }
-                if (view.status == SyncStatus::Synced) != live.is_some() {
+                if (view.status == SyncStatus::Synced) != live.is_some()
+                    || (live.is_none() && view.rule.is_some())
+                {
                     return Err(format!(
                         "{name} {} is {} but the source is {live:?}",
                         view.path, view.status
@@ -470,6 +481,39 @@ impl Sim {
         }
         if held != wanted {
             return Err(format!("the destination holds {held:?}\nwanted is            {wanted:?}"));
+        }
+        Ok(())
+    }
+}
+
+impl Sim {
+    /// Everything live that a rule is about is associated, and what nobody set singly is due to a rule.
+    async fn check_rules(&self, name: &str, views: &[EntryView]) -> Result<(), String> {
+        let rules = self.engine.rules(&destination(name)).await.unwrap().unwrap_or_default();
+        if rules.iter().any(|rule| rule.covering) {
+            return Err(format!("{name}: a rule is still being covered at rest"));
+        }
+        let about = |path: &SecretPath| {
+            rules.iter().any(|rule| {
+                Pattern::parse(&rule.pattern).unwrap().matches(path)
+                    && !rule.exclude.iter().any(|text| Pattern::parse(text).unwrap().matches(path))
+            })
+        };
+        for path in SECRETS {
+            let live = self.source.value(path).is_some();
+            let path = SecretPath::parse(path).unwrap();
+            if live && about(&path) && !views.iter().any(|view| view.path == path) {
+                return Err(format!("{name}: a rule is about {path}, which is not associated"));
+            }
+        }
+        for view in views {
+            let stored = self.engine.node(&view.accessor, &view.path);
+            let id = self.writer.get(&self.writer.keys().destination(&view.destination)).await.unwrap();
+            let key = self.writer.keys().association(id.unwrap().record.id, stored);
+            let association = self.writer.get(&key).await.unwrap().unwrap().record;
+            if !association.single && !about(&view.path) {
+                return Err(format!("{name}: {} is associated by no rule and no person", view.path));
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use model::{MountAccessor, SecretBytes, SecretPath, Timestamp, Version};
+use store::StoreError;
 
 /// A source of secrets that can be associated with destinations.
 #[async_trait]
@@ -13,6 +14,23 @@ pub trait Source: Send + Sync {
     /// The version a read would give, without the value; `None` when it is proven gone or unknown.
     /// For the sweep, which asks for every association.
     async fn version(&self, mount: &MountAccessor, path: &SecretPath, previous: bool) -> SourceVersion;
+
+    /// What is directly in a folder, named by its segments: none is the mount itself. `None`: the mount
+    /// is not there any more.
+    async fn children(
+        &self,
+        mount: &MountAccessor,
+        folder: &[String],
+    ) -> Result<Option<Children>, StoreError>;
+}
+
+/// What is directly in a folder, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Children {
+    /// Secrets, deleted ones among them.
+    pub secrets: Vec<String>,
+    /// Folders.
+    pub folders: Vec<String>,
 }
 
 /// What a source answers. Unknown is never absent (decisions 8).

@@ -29,6 +29,7 @@ pub(crate) async fn run(inner: &Arc<Inner>) {
 pub(crate) async fn sweep(inner: &Arc<Inner>) -> Result<usize, StoreError> {
     // Rows that fell out of memory first.
     inner.resume(false).await?;
+    inner.resume_unfinished().await?;
     let mut found = 0;
     for (_, destination) in inner.store.scan_all(&inner.store.keys().destinations()).await? {
         found += sweep_destination(inner, &destination.record).await?;

@@ -15,15 +15,13 @@ use model::{
     Clock, DestinationKey, DestinationName, Entropy, Granularity, MountAccessor, MountPath, RemoteName,
     SecretBytes, SecretPath, SeededEntropy, SyncStatus, Timestamp, Version, json::SecretJson,
 };
-use store::{
-    Memory, RootKey, Store,
-    records::{Cause, Outbox},
-};
+use store::{Memory, RootKey, Store, StoreError};
 use tokio::time::Instant;
 
 use crate::{
     Engine, EntryView, Parts, Settings, SourceRef,
-    source::{Source, SourceState, SourceVersion},
+    rules::{Changed, RuleBook, announce},
+    source::{Children, Source, SourceState, SourceVersion},
 };
 
 /// What is at the scripted destination.
@@ -217,6 +215,25 @@ impl Source for TestSource {
             SourceState::Unknown { .. } => SourceVersion::Unknown,
         }
     }
+
+    async fn children(&self, _: &MountAccessor, folder: &[String]) -> Result<Option<Children>, StoreError> {
+        if *self.mount_gone.lock().unwrap() {
+            return Ok(None);
+        }
+        let prefix: String = folder.iter().flat_map(|segment| [segment.as_str(), "/"]).collect();
+        let mut children = Children::default();
+        for path in self.secrets.lock().unwrap().keys() {
+            let Some(rest) = path.strip_prefix(&prefix) else { continue };
+            match rest.split_once('/') {
+                None => children.secrets.push(rest.to_owned()),
+                Some((folder, _)) if !children.folders.iter().any(|known| known == folder) => {
+                    children.folders.push(folder.to_owned());
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(Some(children))
+    }
 }
 
 /// Wall-clock time that follows tokio's, so that a paused test moves both.
@@ -238,6 +255,28 @@ impl Clock for TokioClock {
 pub(crate) fn quiet_net(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Net> {
     let settings = NetSettings { system_roots: false, ..NetSettings::default() };
     Net::new(settings, Arc::new(Snapshot::default()), clock, entropy).unwrap()
+}
+
+/// What the KV engine does in the transaction that writes a secret.
+pub(crate) async fn announce_change(store: &Store, engine: &Engine, secret: &SourceRef, live: bool) {
+    let source = engine.node(&secret.accessor, &secret.path);
+    let changed = Changed {
+        accessor: &secret.accessor,
+        mount: "secret",
+        path: live.then_some(&secret.path),
+        source,
+        now: engine.0.clock.now(),
+    };
+    let book = RuleBook::default();
+    loop {
+        let mut transaction = store.transaction();
+        let destinations = announce(store, &book, &changed, &mut transaction).await.unwrap();
+        match transaction.commit().await {
+            Ok(_) => return destinations.into_iter().for_each(|id| engine.pending(id, source)),
+            Err(StoreError::Conflict) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// An engine over a memory store with one destination kind `test` and one source mount.
@@ -328,15 +367,7 @@ impl Bench {
             }
             entry.1 = data.map(ToOwned::to_owned);
         }
-        let node = self.engine.node(&reference.accessor, &reference.path);
-        let links = self.store.get(&self.store.keys().links(node)).await.unwrap();
-        for id in links.map(|links| links.record.destinations).unwrap_or_default() {
-            let mut transaction = self.store.transaction();
-            let row = Outbox { at: self.engine.0.clock.now(), due: None, cause: Cause::Source };
-            transaction.put(&self.store.keys().outbox(id, node), &row);
-            transaction.commit().await.unwrap();
-            self.engine.pending(id, node);
-        }
+        announce_change(&self.store, &self.engine, &reference, data.is_some()).await;
     }
 
     pub(crate) async fn set(&self, name: &str, path: &str) -> Vec<EntryView> {

@@ -18,6 +18,7 @@ use crate::{
     lanes::{Open, Taken, Urgency},
     plan::{self, Context, Wanted},
     quota::Entering,
+    record::Forget,
     registry::Opened,
     source::SourceState,
     spread::{self, Desired, Target},
@@ -230,8 +231,8 @@ impl Inner {
     async fn drop_orphans(&self, id: DestinationId, works: Vec<Work>) -> Vec<(Node, After)> {
         let mut outcomes = Vec::new();
         for work in works {
-            let after = match self.forget_association(id, work.source).await {
-                Ok(()) => After::Done,
+            let after = match self.forget_association(id, work.source, Forget::Whatever).await {
+                Ok(_) => After::Done,
                 Err(_) => After::At(self.clock.now().plus(STORE_PAUSE), Later::Again(Urgency::Backfill)),
             };
             outcomes.push((work.source, after));

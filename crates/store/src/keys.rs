@@ -5,8 +5,8 @@ use model::{DestinationId, DestinationKey, MountAccessor, SecretPath, Version};
 
 use crate::records::{
     Association, AuthTable, Destination, Entry, Folder, IdentityKeys, Links, MountTable, NameClaim, Outbox,
-    Policy, PolicyIndex, Record, SecretMeta, SecretVersion, SharedCredential, StoreHeader, SyncConfig, Token,
-    TokenByAccessor,
+    Policy, PolicyIndex, Record, Rules, SecretMeta, SecretVersion, SharedCredential, StoreHeader, SyncConfig,
+    Token, TokenByAccessor,
 };
 
 /// A place in a tree of names, told by a keyed hash chained from its parent: whoever holds the bytes
@@ -297,6 +297,16 @@ impl Keys {
         prefix(&[&self.child(b'c', &[], sort.as_bytes()).0])
     }
 
+    /// The rules of a mount.
+    pub fn rules(&self, mount: Node) -> RecordKey<Rules> {
+        key(&[&mount.0])
+    }
+
+    /// The rules of all mounts.
+    pub fn rules_all(&self) -> RecordPrefix<Rules> {
+        prefix(&[])
+    }
+
     /// `sys/sync/config`.
     pub fn sync_config(&self) -> RecordKey<SyncConfig> {
         key(&[])
@@ -391,6 +401,7 @@ mod tests {
                 keys.shared_credential("github-apps", "ours").as_bytes(),
                 "3885476a717953277c8649cf1b1528c3be0c0af4ef643ab6d3800b0d140cb5b4a8",
             ),
+            (keys.rules(mount).as_bytes(), "35d47e6337a3aae6db102210d71e89802d"),
             (keys.sync_config().as_bytes(), "03"),
             (keys.identity_keys().as_bytes(), "04"),
             (keys.policy("dev").as_bytes(), "22042d45ee0ee7f45a38372025db73d25e"),

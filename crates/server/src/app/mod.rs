@@ -125,6 +125,8 @@ pub struct App {
     router: ArcSwapOption<Router>,
     pub(crate) migrations: Migrations,
     pub(crate) chores: Chores,
+    /// Which secrets are associated as soon as they are written.
+    pub(crate) rules: engine::rules::RuleBook,
 }
 
 impl App {
@@ -149,6 +151,7 @@ impl App {
             router: ArcSwapOption::empty(),
             migrations: Migrations::default(),
             chores: Chores::default(),
+            rules: engine::rules::RuleBook::default(),
         }
     }
 

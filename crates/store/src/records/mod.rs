@@ -17,7 +17,7 @@ pub use kv::{Folder, SecretMeta, SecretVersion, VersionMeta};
 pub use policies::{Policy, PolicyIndex};
 pub use sync::{
     Association, Cause, Destination, Failure, LedgerEntry, Links, NameClaim, Outbox, Outcome, Purge, Receipt,
-    SharedCredential, SyncConfig,
+    Rule, Rules, SharedCredential, SyncConfig,
 };
 pub use system::{KvConfig, Mount, MountConfig, MountTable, StoreHeader};
 pub use tokens::{Token, TokenByAccessor};

@@ -84,6 +84,39 @@ pub struct Association {
     pub outcome_at: Timestamp,
     /// What was written and is believed to be there: one entry, or one per key.
     pub entries: Vec<LedgerEntry>,
+    /// A person associated just this secret. Otherwise rules did, and it goes when they go.
+    pub single: bool,
+}
+
+/// The rules by which secrets of one mount are associated with destinations. One record, so that
+/// whoever writes a secret reads all of them or none, and checks them unchanged: no secret that is new
+/// can miss a rule that is new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Rules {
+    /// In the order in which they were made.
+    pub rules: Vec<Rule>,
+    /// Destinations (with this mount, again) whose associations may not be as the rules have it yet:
+    /// secrets that were there before a rule came, or left behind when one went.
+    pub pending: Vec<(MountAccessor, DestinationId)>,
+}
+
+/// Associates every secret of a mount that its pattern matches with a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The destination's identity.
+    pub destination: DestinationId,
+    /// Its type and name.
+    pub key: DestinationKey,
+    /// The mount.
+    pub accessor: MountAccessor,
+    /// The mount's path when the rule was made, to name it once the mount is gone.
+    pub mount: String,
+    /// Which secrets, by path below the mount.
+    pub pattern: String,
+    /// Which not.
+    pub exclude: Vec<String>,
+    /// When it was made.
+    pub created: Timestamp,
 }
 
 impl Association {
@@ -264,3 +297,4 @@ record!(Links, 0x32, 1);
 record!(Outbox, 0x33, 1);
 record!(NameClaim, 0x34, 1);
 record!(SharedCredential, 0x38, 1);
+record!(Rules, 0x35, 1);

@@ -35,6 +35,7 @@ fn tags_are_pinned_and_unique() {
         (Outbox::TAG, 0x33),
         (NameClaim::TAG, 0x34),
         (SharedCredential::TAG, 0x38),
+        (Rules::TAG, 0x35),
     ];
     for (tag, pinned) in tags {
         assert_eq!(tag, pinned);
@@ -269,6 +270,23 @@ impl Any {
             outcome,
             outcome_at: self.time(),
             entries: self.list(Self::entry),
+            single: self.flag(),
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        let rule = |any: &Self| Rule {
+            destination: DestinationId::random(&any.0),
+            key: any.destination_key(),
+            accessor: any.accessor(),
+            mount: any.text(),
+            pattern: any.text(),
+            exclude: any.list(Self::text),
+            created: any.time(),
+        };
+        Rules {
+            rules: self.list(rule),
+            pending: self.list(|any| (any.accessor(), DestinationId::random(&any.0))),
         }
     }
 
@@ -311,6 +329,7 @@ proptest! {
         reads_back(&any.outbox());
         reads_back(&any.name_claim());
         reads_back(&any.shared_credential());
+        reads_back(&any.rules());
     }
 
     #[test]
@@ -343,6 +362,7 @@ fn decode_all(format: u8, bytes: &[u8]) {
     let _ = Outbox::decode(format, bytes);
     let _ = NameClaim::decode(format, bytes);
     let _ = SharedCredential::decode(format, bytes);
+    let _ = Rules::decode(format, bytes);
 }
 
 /// A sample of each record and its bytes in format 1.
@@ -507,26 +527,27 @@ fn the_layout_of_every_record_is_pinned() {
         outcome,
         outcome_at: late,
         entries,
+        single: true,
     };
     pinned(
         &association(Outcome::Failed(failure.clone()), vec![entry]),
-        "06060606060606060606060606060606066177732d736d0470726f640b6b765f6562346163626165077365637265742f066170702f64620201020301080402097468726f74746c6564056c6174657202018080d0e2c6bfce972f03048080d0e2c6bfce972f010104757365720b7661756c742f6b762f6462010103030303030303030303030303030303030303030303030303030303030303030104040404040404040404040404040404040404040404040404040404040404040205050505050505050505050505050505050505050505050505050505050505050101740101680101720101020102097468726f74746c6564056c6174657202018080d0e2c6bfce972f0304",
+        "06060606060606060606060606060606066177732d736d0470726f640b6b765f6562346163626165077365637265742f066170702f64620201020301080402097468726f74746c6564056c6174657202018080d0e2c6bfce972f03048080d0e2c6bfce972f010104757365720b7661756c742f6b762f6462010103030303030303030303030303030303030303030303030303030303030303030104040404040404040404040404040404040404040404040404040404040404040205050505050505050505050505050505050505050505050505050505050505050101740101680101720101020102097468726f74746c6564056c6174657202018080d0e2c6bfce972f030401",
     );
     pinned(
         &association(Outcome::Unknown(failure), vec![]),
-        "06060606060606060606060606060606066177732d736d0470726f640b6b765f6562346163626165077365637265742f066170702f64620201020301080302097468726f74746c6564056c6174657202018080d0e2c6bfce972f03048080d0e2c6bfce972f00",
+        "06060606060606060606060606060606066177732d736d0470726f640b6b765f6562346163626165077365637265742f066170702f64620201020301080302097468726f74746c6564056c6174657202018080d0e2c6bfce972f03048080d0e2c6bfce972f0001",
     );
     pinned(
         &association(Outcome::New, vec![]),
-        "06060606060606060606060606060606066177732d736d0470726f640b6b765f6562346163626165077365637265742f066170702f6462020102030108008080d0e2c6bfce972f00",
+        "06060606060606060606060606060606066177732d736d0470726f640b6b765f6562346163626165077365637265742f066170702f6462020102030108008080d0e2c6bfce972f0001",
     );
     pinned(
         &association(Outcome::Synced, vec![]),
-        "06060606060606060606060606060606066177732d736d0470726f640b6b765f6562346163626165077365637265742f066170702f6462020102030108018080d0e2c6bfce972f00",
+        "06060606060606060606060606060606066177732d736d0470726f640b6b765f6562346163626165077365637265742f066170702f6462020102030108018080d0e2c6bfce972f0001",
     );
     pinned(
         &association(Outcome::Unsynced, vec![]),
-        "06060606060606060606060606060606066177732d736d0470726f640b6b765f6562346163626165077365637265742f066170702f6462020102030108028080d0e2c6bfce972f00",
+        "06060606060606060606060606060606066177732d736d0470726f640b6b765f6562346163626165077365637265742f066170702f6462020102030108028080d0e2c6bfce972f0001",
     );
     pinned(
         &Links { destinations: vec![DestinationId::from_bytes([7; 16])] },
@@ -553,5 +574,19 @@ fn the_layout_of_every_record_is_pinned() {
             config: vec![1, 2, 3],
         },
         "0b6769746875622d61707073046f7572730203010203",
+    );
+    let rule = Rule {
+        destination: DestinationId::from_bytes([7; 16]),
+        key: key.clone(),
+        accessor: accessor.clone(),
+        mount: text("secret"),
+        pattern: text("app/**"),
+        exclude: vec![text("app/x")],
+        created: early,
+    };
+    pinned(
+        &Rules { rules: vec![rule], pending: vec![(accessor.clone(), DestinationId::from_bytes([9; 16]))] },
+        "0107070707070707070707070707070707066177732d736d0470726f640b6b765f6562346163626165067365637265740661\
+         70702f2a2a01056170702f7802010b6b765f656234616362616509090909090909090909090909090909",
     );
 }

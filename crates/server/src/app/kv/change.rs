@@ -1,11 +1,12 @@
 //! The one way in which a secret changes: read, decide, commit if nothing of what was read has
 //! changed meanwhile, else read and decide again.
 
+use engine::rules::{Changed, announce};
 use model::{DestinationId, Timestamp, Version};
 use store::{
     Node, RecordKey, StoreError, Transaction,
     kv::{Secret, read_secret},
-    records::{Cause, Folder, Mount, Outbox, SecretMeta, SecretVersion},
+    records::{Folder, Mount, SecretMeta, SecretVersion},
 };
 
 use super::Target;
@@ -74,6 +75,7 @@ async fn attempt<T>(
     };
     let meta_key = keys.secret_meta(target.parent, target.secret);
     let mut transaction = store.transaction();
+    let mut may_be_delivered = false;
     let delivers = match edit {
         Edit::Keep => return Ok(Ok(answer)),
         Edit::Put { meta, value, erase, delivers } => {
@@ -87,6 +89,7 @@ async fn attempt<T>(
                 transaction.delete(&keys.secret_version(target.secret, version));
             }
             transaction.put(&meta_key, &meta);
+            may_be_delivered = meta.versions.values().any(|version| version.live(now));
             delivers
         }
         Edit::Remove => {
@@ -105,7 +108,14 @@ async fn attempt<T>(
     transaction.expect(&meta_key, found.map(|found| found.meta.revision));
     let mut wake = Wake { signal: app.signal.as_ref(), source: target.secret, destinations: Vec::new() };
     if delivers {
-        wake.destinations = put_outbox(app, target.secret, now, &mut transaction).await?;
+        let changed = Changed {
+            accessor: &target.accessor,
+            mount: mount.path.bare(),
+            path: may_be_delivered.then_some(&target.path),
+            source: target.secret,
+            now,
+        };
+        wake.destinations = announce(store, &app.rules, &changed, &mut transaction).await?;
     }
     transaction.commit().await?;
     Ok(Ok(answer))
@@ -125,26 +135,6 @@ impl Drop for Wake<'_> {
             self.signal.pending(*destination, self.source);
         }
     }
-}
-
-/// Asks the engine to look at the secret's associations, in the transaction that gives it something
-/// to see. The links are expected unchanged: an association made meanwhile is not missed.
-pub(super) async fn put_outbox(
-    app: &App,
-    secret: Node,
-    now: Timestamp,
-    transaction: &mut Transaction,
-) -> Result<Vec<DestinationId>, StoreError> {
-    let keys = app.store.keys();
-    let links_key = keys.links(secret);
-    let links = app.store.get(&links_key).await?;
-    transaction.expect(&links_key, links.as_ref().map(|links| links.revision));
-    let destinations = links.map(|links| links.record.destinations).unwrap_or_default();
-    for destination in &destinations {
-        let row = Outbox { at: now, due: None, cause: Cause::Source };
-        transaction.put(&keys.outbox(*destination, secret), &row);
-    }
-    Ok(destinations)
 }
 
 /// The folders a secret is in, deepest first: each with its parent and name.

@@ -1,10 +1,10 @@
 //! Erases the data of disabled mounts. Nobody can reach it: no mount has the accessor any more, and a
 //! change that began before the mount went expects it still there.
 
+use engine::rules::{Changed, announce};
 use model::MountAccessor;
 use store::{Node, StoreError, records::Folder};
 
-use super::change::put_outbox;
 use crate::app::{App, AppError, mounts::change_table};
 
 /// Secrets or folders per commit.
@@ -40,7 +40,7 @@ async fn erase(app: &App, accessor: &MountAccessor) -> Result<(), StoreError> {
             path.push(keys.segment(folder, &name));
             continue;
         }
-        while erase_secrets(app, folder).await? {}
+        while erase_secrets(app, accessor, folder).await? {}
         path.pop();
         if let Some(&parent) = path.last() {
             let mut transaction = store.transaction();
@@ -53,7 +53,7 @@ async fn erase(app: &App, accessor: &MountAccessor) -> Result<(), StoreError> {
 
 /// Erases some secrets of a folder; whether there were any. Their destinations are asked to look: what
 /// they hold stays, and that nothing is known of its source any more is for the engine to say.
-async fn erase_secrets(app: &App, folder: Node) -> Result<bool, StoreError> {
+async fn erase_secrets(app: &App, accessor: &MountAccessor, folder: Node) -> Result<bool, StoreError> {
     let (store, keys) = (&app.store, app.store.keys());
     let secrets = store.scan(&keys.secrets_in(folder), None, BATCH).await?;
     let any = !secrets.is_empty();
@@ -65,7 +65,8 @@ async fn erase_secrets(app: &App, folder: Node) -> Result<bool, StoreError> {
             transaction.delete(&keys.secret_version(secret, *version));
         }
         transaction.delete(&key);
-        let destinations = put_outbox(app, secret, now, &mut transaction).await?;
+        let changed = Changed { accessor, mount: "", path: None, source: secret, now };
+        let destinations = announce(store, &app.rules, &changed, &mut transaction).await?;
         match transaction.commit().await {
             Ok(_) => destinations.into_iter().for_each(|to| app.signal.pending(to, secret)),
             // An association was made or removed meanwhile: the next round finds the secret again.

@@ -202,6 +202,35 @@ impl Acl {
             || self.segments.values().flatten().any(|s| any(&s.granted) && s.pattern.reaches_below(mount))
     }
 
+    /// Whether everything below a folder may be read, also what is not there yet. `folder` ends in `/`.
+    /// Says no where it would take more than a look at each rule to be sure.
+    pub(crate) fn reads_all_below(&self, folder: &str) -> bool {
+        let reads = |granted: &Granted| {
+            let grant = &granted.grant;
+            grant.capabilities.has(Capability::Read) && Given::default().meet(grant, Capability::Read).is_ok()
+        };
+        if self.root {
+            return true;
+        }
+        let around = self.longest_prefix(folder).map(|(_, granted)| granted);
+        let segmented = || {
+            let all = self.segments.values().flatten();
+            all.filter(|segmented| segmented.pattern.reaches_below(folder))
+        };
+        // A name that no rule has: whatever is open and matches it there matches everything there.
+        let anything = format!("{folder}\0");
+        let covered = around.is_some()
+            || segmented().any(|segmented| segmented.pattern.open && segmented.pattern.matches(&anything));
+        let below = |rules: &HashMap<Box<str>, Granted>| {
+            rules.iter().all(|(pattern, granted)| !pattern.starts_with(folder) || reads(granted))
+        };
+        covered
+            && around.is_none_or(reads)
+            && below(&self.exact)
+            && below(&self.prefixes)
+            && segmented().all(|segmented| reads(&segmented.granted))
+    }
+
     /// The one rule that decides about a path.
     fn find(&self, path: &str, lists: bool) -> Option<&Granted> {
         let bare = path.strip_suffix('/').filter(|_| lists);
@@ -424,8 +453,55 @@ mod tests {
         prop::collection::vec(segment, 1..6).prop_map(|parts| parts.join("/"))
     }
 
+    #[test]
+    fn all_below_a_folder_is_read_only_if_nothing_below_says_otherwise() {
+        let read = r#"{ capabilities = ["read"] }"#;
+        let deny = r#"{ capabilities = ["deny"] }"#;
+        let list = r#"{ capabilities = ["list"] }"#;
+        for (rules, expected) in [
+            (format!(r#"path "s/data/*" {read}"#), true),
+            (format!(r#"path "s/data/app/*" {read}"#), true),
+            (format!(r#"path "s/data/app*" {read}"#), true),
+            (format!(r#"path "+/data/*" {read}"#), true),
+            (format!(r#"path "s/data/app/x" {read}"#), false),
+            (format!(r#"path "s/data/app/x*" {read}"#), false),
+            (format!(r#"path "s/data/app/+" {read}"#), false),
+            (format!(r#"path "s/data/*" {list}"#), false),
+            (format!(r#"path "s/data/*" {read} path "s/data/app/*" {deny}"#), false),
+            (format!(r#"path "s/data/*" {deny} path "s/data/app/*" {read}"#), true),
+            (format!(r#"path "s/data/*" {read} path "s/data/app/x/y" {deny}"#), false),
+            (format!(r#"path "s/data/*" {read} path "s/data/app/x*" {list}"#), false),
+            (format!(r#"path "s/data/*" {read} path "s/data/+/x" {deny}"#), false),
+            (format!(r#"path "s/data/*" {read} path "s/data/other/*" {deny}"#), true),
+            (format!(r#"path "s/data/*" {read} path "s/data/apple" {deny}"#), true),
+            (format!(r#"path "t/*" {read}"#), false),
+        ] {
+            assert_eq!(acl(&rules).reads_all_below("s/data/app/"), expected, "{rules}");
+        }
+        assert!(Acl::root().reads_all_below("s/"));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn all_below_is_never_more_than_each(
+            patterns in patterns(),
+            folder in select(vec!["a/", "a/b/", "ab/a/", "b/"]),
+            below in prop::collection::vec(select(vec!["a", "b", "ab", "c", ""]), 1..4),
+        ) {
+            let mut text = String::new();
+            for (pattern, capability) in &patterns {
+                let word = capability.as_str();
+                writeln!(text, r#"path "{pattern}" {{ capabilities = ["{word}"] }}"#).unwrap();
+            }
+            let acl = acl(&text);
+            let path = format!("{folder}{}", below.join("/"));
+            prop_assume!(path != folder);
+            if acl.reads_all_below(folder) {
+                prop_assert!(may(&acl, Capability::Read, &path), "{} {}", path, text);
+            }
+        }
+
         #[test]
         fn it_decides_as_the_naive_matcher_does(patterns in patterns(), path in paths()) {
             let mut text = String::new();

@@ -1,5 +1,6 @@
 //! `sys/sync/*` and `sys/activation-flags`: the founding API (vault-sync-api.md 3 and 5).
 
+mod rules;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -13,9 +14,14 @@ use serde_json::{Map, Value, json};
 use store::{Node, Store, records::Mount};
 
 use super::{
-    App, AppError, Capability, Fields, Operation, Reply, Request, auth::Caller, below, fields::ignored,
-    policy::Given, signal::SyncSignal,
+    App, AppError, Capability, Fields, Operation, Reply, Request,
+    auth::Caller,
+    below,
+    fields::ignored,
+    policy::{Acl, Given},
+    signal::SyncSignal,
 };
+use rules::{Asked, Which};
 
 /// How the sync API answers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,7 +74,7 @@ pub(super) async fn exists(app: &App, path: &str) -> Result<bool, AppError> {
 /// Answers an authorised request.
 pub(super) async fn handle(app: &App, caller: &Caller, request: &Request) -> Result<Reply, AppError> {
     let sync = app.sync.as_ref().ok_or_else(AppError::unsupported_path)?;
-    let may_read = |path: &str| caller.acl.check(Capability::Read, path, &Given::default()).is_ok();
+    let may_read = MayRead(&caller.acl);
     match (below(&request.path, "sys/sync"), below(&request.path, "sys/activation-flags")) {
         (Some(path), _) => sync.handle(request, path, &may_read).await,
         (_, Some("secrets-sync/activate")) if request.operation == Operation::Write => sync.activate().await,
@@ -78,7 +84,18 @@ pub(super) async fn handle(app: &App, caller: &Caller, request: &Request) -> Res
 
 /// Whether the caller may read a path: asked before a secret is associated, so that nobody can have
 /// delivered what they may not see (vault-sync-api.md 7.1).
-type MayRead<'a> = &'a (dyn Fn(&str) -> bool + Sync);
+struct MayRead<'a>(&'a Acl);
+
+impl MayRead<'_> {
+    fn one(&self, path: &str) -> bool {
+        self.0.check(Capability::Read, path, &Given::default()).is_ok()
+    }
+
+    /// Everything that is or will be below a path that ends in `/`.
+    fn all_below(&self, path: &str) -> bool {
+        self.0.reads_all_below(path)
+    }
+}
 
 const SYSTEM: &str = "system";
 const FEATURE: &str = "secrets-sync";
@@ -108,7 +125,7 @@ impl SyncApi {
     }
 
     /// Serves a path below `sys/sync/`.
-    async fn handle(&self, request: &Request, path: &str, may_read: MayRead<'_>) -> Result<Reply, AppError> {
+    async fn handle(&self, request: &Request, path: &str, may_read: &MayRead<'_>) -> Result<Reply, AppError> {
         use Operation::{Delete, List, Patch, Read, Write};
         self.check_activated().await?;
         let parts: Vec<_> = path.trim_end_matches('/').split('/').collect();
@@ -291,7 +308,13 @@ impl SyncApi {
         self.check_kind(kind)?;
         let key = destination_key(kind, name)?;
         let views = self.engine.associations(&key).await?;
-        let reply = associated(&key, views.as_deref().unwrap_or_default(), false);
+        let shown = views.as_deref().unwrap_or_default();
+        let mut data = associated_data(&key, shown, false);
+        let rules = self.shown_rules(&key, shown).await?;
+        if !rules.is_empty() {
+            data["association_rules"] = json!(rules);
+        }
+        let reply = Reply::serialized(SYSTEM, &data);
         // Not a 404: the Terraform provider takes a missing body badly (vault-sync-api.md 3.5).
         Ok(if views.is_none() { reply.warn(format!("there is no destination {key}")) } else { reply })
     }
@@ -301,25 +324,32 @@ impl SyncApi {
         request: &Request,
         kind: &str,
         name: &str,
-        may_read: MayRead<'_>,
+        may_read: &MayRead<'_>,
     ) -> Result<Reply, AppError> {
         self.check_kind(kind)?;
         let key = destination_key(kind, name)?;
-        let (mount, path, unknown) = source_fields(request)?;
+        let Asked { mount, which, unknown } = Asked::of(request)?;
         let found = self.mount(&mount).await?;
+        let path = match which {
+            Which::One(path) => path,
+            Which::All { pattern, exclude, path } => {
+                match self.associated_singly(&key, found.as_ref(), path).await? {
+                    Some(path) => path,
+                    None => {
+                        let reply = self.set_rule(&key, mount, pattern, exclude, may_read).await?;
+                        return Ok(reply.warn_of_unknown(unknown));
+                    }
+                }
+            }
+        };
         // A caller who may not read the secret learns nothing about mount or secret.
-        if !may_read(&format!("{}data/{path}", mount.as_str())) {
+        if !may_read.one(&format!("{}data/{path}", mount.as_str())) {
             return Err(AppError::Denied(format!(
                 "permission denied to read the content of the secret {path} in mount {}",
                 mount.bare()
             )));
         }
-        let found = found.ok_or_else(|| {
-            AppError::invalid(format!(
-                "no KV version 2 mount at {}; only KV version 2 secrets can be associated",
-                mount.as_str()
-            ))
-        })?;
+        let found = found.ok_or_else(|| no_kv_mount(&mount))?;
         let source = SourceRef { accessor: found.accessor, mount, path };
         let views = self.engine.set_association(&key, &source).await.map_err(not_associated)?;
         Ok(associated(&key, &views, true).warn_of_unknown(unknown))
@@ -328,8 +358,21 @@ impl SyncApi {
     async fn remove_association(&self, request: &Request, kind: &str, name: &str) -> Result<Reply, AppError> {
         self.check_kind(kind)?;
         let key = destination_key(kind, name)?;
-        let (mount, path, unknown) = source_fields(request)?;
+        let Asked { mount, which, unknown } = Asked::of(request)?;
         let found = self.mount(&mount).await?;
+        let path = match which {
+            Which::One(path) => path,
+            Which::All { pattern, path, .. } => {
+                if let Some(reply) = self.remove_rule(&key, &mount, &pattern).await? {
+                    return Ok(reply.warn_of_unknown(unknown));
+                }
+                match path {
+                    Some(path) => path,
+                    // Removing what is not there succeeds.
+                    None => return Ok(associated(&key, &[], true).warn_of_unknown(unknown)),
+                }
+            }
+        };
         let accessor = found.as_ref().map(|mount| &mount.accessor);
         let views = self
             .engine
@@ -341,7 +384,8 @@ impl SyncApi {
 
     async fn list_associations(&self) -> Result<Reply, AppError> {
         let secrets = self.engine.associated_secrets().await?;
-        if secrets.is_empty() {
+        let rules = self.engine.count_rules().await?;
+        if secrets.is_empty() && rules == 0 {
             return Err(AppError::not_found());
         }
         let mut info = BTreeMap::<String, Vec<Value>>::new();
@@ -352,10 +396,13 @@ impl SyncApi {
         }
         let total: usize = secrets.iter().map(|(_, _, destinations)| destinations).sum();
         let keys: Vec<_> = info.keys().collect();
-        Ok(Reply::serialized(
-            SYSTEM,
-            &json!({ "keys": keys, "key_info": info, "total_associations": total, "total_secrets": secrets.len() }),
-        ))
+        let mut data = json!({
+            "keys": keys, "key_info": info, "total_associations": total, "total_secrets": secrets.len(),
+        });
+        if rules > 0 {
+            data["total_rules"] = json!(rules);
+        }
+        Ok(Reply::serialized(SYSTEM, &data))
     }
 
     /// The query form can name mounts and secrets with slashes.
@@ -383,6 +430,18 @@ impl SyncApi {
             })
             .collect();
         Ok(Reply::serialized(SYSTEM, &json!({ "associated_destinations": entries })))
+    }
+
+    /// The path, if a secret of just that name is associated with the destination, stars and all.
+    async fn associated_singly(
+        &self,
+        key: &DestinationKey,
+        mount: Option<&Mount>,
+        path: Option<SecretPath>,
+    ) -> Result<Option<SecretPath>, AppError> {
+        let (Some(mount), Some(path)) = (mount, path) else { return Ok(None) };
+        let views = self.engine.associations_of_secret(&mount.accessor, &path).await?;
+        Ok(views.iter().any(|view| view.destination == *key).then_some(path))
     }
 
     /// The KV v2 mount at a path.
@@ -455,8 +514,12 @@ impl SyncApi {
     }
 }
 
-/// `associated_secrets`, keyed by accessor, secret and, if there is one, sub-key.
 fn associated(key: &DestinationKey, views: &[EntryView], counters: bool) -> Reply {
+    Reply::serialized(SYSTEM, &associated_data(key, views, counters))
+}
+
+/// `associated_secrets`, keyed by accessor, secret and, if there is one, sub-key.
+fn associated_data(key: &DestinationKey, views: &[EntryView], with_counters: bool) -> Value {
     let secrets: Map<String, Value> = views
         .iter()
         .map(|view| {
@@ -464,6 +527,9 @@ fn associated(key: &DestinationKey, views: &[EntryView], counters: bool) -> Repl
             entry.insert("accessor".into(), json!(view.accessor.as_str()));
             entry.insert("secret_name".into(), json!(view.path.as_str()));
             entry.insert("mount".into(), json!(view.mount));
+            if let Some(rule) = &view.rule {
+                entry.insert("rule".into(), json!(rule));
+            }
             let sub_key = view.sub_key.as_ref().map(|key| format!("/{key}")).unwrap_or_default();
             (format!("{}/{}{sub_key}", view.accessor, view.path), Value::Object(entry))
         })
@@ -471,14 +537,26 @@ fn associated(key: &DestinationKey, views: &[EntryView], counters: bool) -> Repl
     let mut data = json!({
         "associated_secrets": secrets, "store_name": key.name.as_str(), "store_type": key.kind,
     });
-    if counters {
-        let mut counts = BTreeMap::<&str, usize>::new();
-        for view in views {
-            *counts.entry(view.status.as_str()).or_default() += 1;
-        }
-        data["sync_operation_counters"] = json!(counts);
+    if with_counters {
+        data["sync_operation_counters"] = counters(views);
     }
-    Reply::serialized(SYSTEM, &data)
+    data
+}
+
+/// How many entries have which status.
+fn counters(views: &[EntryView]) -> Value {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for view in views {
+        *counts.entry(view.status.as_str()).or_default() += 1;
+    }
+    json!(counts)
+}
+
+fn no_kv_mount(mount: &MountPath) -> AppError {
+    AppError::invalid(format!(
+        "no KV version 2 mount at {}; only KV version 2 secrets can be associated",
+        mount.as_str()
+    ))
 }
 
 /// What every form of an association entry tells.
@@ -543,6 +621,8 @@ fn not_associated(error: AssociationError) -> AppError {
         AssociationError::Unreadable(text) => AppError::Internal(text),
         AssociationError::PurgeInProgress(_)
         | AssociationError::NoSecret { .. }
+        | AssociationError::RuleMember { .. }
+        | AssociationError::NoRule { .. }
         | AssociationError::NameHeld { .. }
         | AssociationError::QueueFull(_) => AppError::Invalid(error.to_string()),
     }
