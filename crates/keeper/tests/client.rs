@@ -278,6 +278,19 @@ async fn another_server_key_is_taken_up_twice_at_most() {
 }
 
 #[tokio::test]
+async fn a_wrong_clock_is_told_apart_from_a_certificate_nobody_vouches_for() {
+    let bench = Bench::new().await;
+    let entropy = std::sync::Arc::new(model::SeededEntropy::new(3));
+    let server = keeper::server::PretendKeeper::start_expired(entropy, bench.clock.clone()).await.unwrap();
+    let app = server.add_app("Late").unwrap();
+    let options = Options { extra_ca: Some(server.ca_pem().into()), ..Options::default() };
+    let client = bench.client_with(server.add_bound_device(app).unwrap(), options).unwrap();
+    let error = client.fetch(Scope::All).await.unwrap_err();
+    assert_eq!(error, Error::CertificateTime { host: server.host().to_string() });
+    assert!(error.to_string().contains("date and time of this machine"));
+}
+
+#[tokio::test]
 async fn each_class_of_trouble_has_its_own_error() {
     let bench = Bench::new().await;
     let client = bench.client();

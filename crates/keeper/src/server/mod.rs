@@ -60,8 +60,17 @@ impl Shared {
 impl PretendKeeper {
     /// Starts one on a free loopback port, with a certificate of its own making.
     pub async fn start(entropy: Arc<dyn Entropy>, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        Self::start_with(entropy, clock, false).await
+    }
+
+    /// The same with a certificate that has expired, which is what a client sees whose own clock is wrong.
+    pub async fn start_expired(entropy: Arc<dyn Entropy>, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        Self::start_with(entropy, clock, true).await
+    }
+
+    async fn start_with(entropy: Arc<dyn Entropy>, clock: Arc<dyn Clock>, expired: bool) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let (acceptor, ca_pem) = tls::acceptor().map_err(io::Error::other)?;
+        let (acceptor, ca_pem) = tls::acceptor(expired).map_err(io::Error::other)?;
         let state = State::new(FIRST_KEY_ID, &*entropy).map_err(io::Error::other)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { state: Mutex::new(state), entropy, clock, address });

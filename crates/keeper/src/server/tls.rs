@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
 /// The listener's side of TLS, and the authority's certificate in PEM.
-pub(super) fn acceptor() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + Send + Sync>> {
+pub(super) fn acceptor(
+    expired: bool,
+) -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + Send + Sync>> {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "pretend Keeper CA");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -18,6 +20,9 @@ pub(super) fn acceptor() -> Result<(TlsAcceptor, String), Box<dyn std::error::Er
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let mut leaf = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    if expired {
+        leaf.not_after = date_time_ymd(2001, 1, 1);
+    }
     let key = KeyPair::generate()?;
     let certificate = leaf.signed_by(&key, &authority)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
