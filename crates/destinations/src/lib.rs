@@ -24,6 +24,8 @@ mod limits;
 pub mod net;
 #[cfg(test)]
 mod pages;
+#[cfg(feature = "fakes")]
+mod pretend;
 mod shared;
 mod vercel_project;
 
@@ -42,10 +44,11 @@ pub use shared::{Describe, Shared};
 /// Pretend services, for tests and the demo.
 #[cfg(feature = "fakes")]
 pub mod fakes {
-    pub use crate::aws_sm::fake::{FakeAws, Trouble, View};
+    pub use crate::aws_sm::fake::{FakeAws, View};
     pub use crate::azure_kv::fake::{FakeAzure, Refuse, SecretView};
     pub use crate::gcp_sm::fake::{FakeGcp, GcpView};
     pub use crate::gh::fake::{FakeGithub, GithubTrouble, RsaPem, Stored};
+    pub use crate::pretend::Trouble;
     pub use crate::vercel_project::fake::{Answer, Exchange, FakeVercel, ListShape, Seen};
 }
 

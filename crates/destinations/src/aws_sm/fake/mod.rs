@@ -16,33 +16,27 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use http::{Method, Response, StatusCode, header};
+use http_body_util::Full;
 use model::{Clock, SecretBytes};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 
 use secrets::Secrets;
 pub use secrets::View;
 
 use super::sign::{self, Parts, SigningKey, Stamp};
+use crate::pretend::{Broken, Pretend, Reply, Server, Trouble};
 
 /// How far a request's time may be off ours.
 const MAX_SKEW_SECS: u64 = 300;
-
-/// Largest request that is read.
-const MAX_REQUEST: usize = 1 << 20;
 
 /// The running pretend AWS. It ends when this is dropped.
 pub struct FakeAws {
     address: SocketAddr,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    /// Listens for as long as this lives.
+    _server: Server,
 }
 
 struct Shared {
@@ -67,23 +61,6 @@ struct Key {
     expired: bool,
 }
 
-/// What becomes of a coming call.
-#[derive(Debug, Clone)]
-pub enum Trouble {
-    /// Refused with this code and status.
-    Refuse(&'static str, u16),
-    /// Answered with these bytes and status.
-    Garbage(&'static str, u16),
-    /// It takes effect, and the connection breaks before the answer.
-    LoseAnswer,
-    /// The connection breaks before it takes effect.
-    Break,
-    /// It never gets an answer, and does not take effect.
-    Hang,
-    /// It goes through after this time.
-    Slow(Duration),
-}
-
 impl FakeAws {
     /// Starts on a free loopback port. The access key `AKIAFAKEFAKEFAKEFAKE` with the secret
     /// [`FakeAws::SECRET_KEY`] may do everything.
@@ -96,8 +73,8 @@ impl FakeAws {
             Key { secret: Self::SECRET_KEY.into(), token: None, expired: false },
         );
         let shared = Arc::new(Shared { clock, state: Mutex::new(state) });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Ok(Self { address, shared, server })
+        let server = Server::start(listener, Arc::clone(&shared));
+        Ok(Self { address, shared, _server: server })
     }
 
     /// The access key that works from the start.
@@ -203,53 +180,23 @@ impl FakeAws {
     }
 }
 
-impl Drop for FakeAws {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((socket, _)) = listener.accept().await {
-        let _ = socket.set_nodelay(true);
-        let shared = Arc::clone(&shared);
-        connections.spawn(async move {
-            let service = hyper::service::service_fn(move |request| {
-                let shared = Arc::clone(&shared);
-                async move { handle(&shared, request).await }
-            });
-            let builder = auto::Builder::new(TokioExecutor::new());
-            let _ = builder.serve_connection(TokioIo::new(socket), service).await;
-        });
-        while connections.try_join_next().is_some() {}
+impl Pretend for Shared {
+    fn receive(
+        &self,
+        head: http::request::Parts,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Reply, Broken>> + Send {
+        handle(self, head, body)
     }
 }
 
-/// The connection is to break: hyper drops it when its service fails.
-#[derive(Debug)]
-struct Broken;
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection breaks as it was told to")
-    }
-}
-
-impl std::error::Error for Broken {}
-
-type Answered = Result<Response<Full<Bytes>>, Broken>;
-
-async fn handle(shared: &Shared, request: Request<Incoming>) -> Answered {
-    let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else { return Err(Broken) };
-    let body = body.to_bytes();
+async fn handle(shared: &Shared, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
     let operation = tokens::operation_of(&head, &body);
     let trouble = {
         let mut state = shared.state();

@@ -16,31 +16,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::Full;
 use model::Clock;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 
 use entra::Entra;
 pub use vault::SecretView;
 use vault::{Refused, Vault};
 
-use crate::aws_sm::fake::Trouble;
-
-/// Largest request that is read.
-const MAX_REQUEST: usize = 1 << 20;
+use crate::pretend::{Broken, Pretend, Reply, Server, Trouble};
 
 /// The running pretend Azure. It ends when this is dropped.
 pub struct FakeAzure {
     address: SocketAddr,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    /// Listens for as long as this lives.
+    _server: Server,
 }
 
 struct Shared {
@@ -107,8 +100,8 @@ impl FakeAzure {
             last: None,
         };
         let shared = Arc::new(Shared { clock, address, state: Mutex::new(state) });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Ok(Self { address, shared, server })
+        let server = Server::start(listener, Arc::clone(&shared));
+        Ok(Self { address, shared, _server: server })
     }
 
     /// The base URL of everything.
@@ -254,53 +247,23 @@ impl FakeAzure {
     }
 }
 
-impl Drop for FakeAzure {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((socket, _)) = listener.accept().await {
-        let _ = socket.set_nodelay(true);
-        let shared = Arc::clone(&shared);
-        connections.spawn(async move {
-            let service = hyper::service::service_fn(move |request| {
-                let shared = Arc::clone(&shared);
-                async move { handle(&shared, request).await }
-            });
-            let builder = auto::Builder::new(TokioExecutor::new());
-            let _ = builder.serve_connection(TokioIo::new(socket), service).await;
-        });
-        while connections.try_join_next().is_some() {}
+impl Pretend for Shared {
+    fn receive(
+        &self,
+        head: http::request::Parts,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Reply, Broken>> + Send {
+        handle(self, head, body)
     }
 }
 
-/// The connection is to break: hyper drops it when its service fails.
-#[derive(Debug)]
-struct Broken;
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection breaks as it was told to")
-    }
-}
-
-impl std::error::Error for Broken {}
-
-type Reply = Response<Full<Bytes>>;
-
-async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Reply, Broken> {
-    let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else { return Err(Broken) };
-    let body = body.to_bytes();
+async fn handle(shared: &Shared, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
     let operation = operation_of(&head);
     let trouble = {
         let mut state = shared.state();

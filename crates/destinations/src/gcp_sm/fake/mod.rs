@@ -16,31 +16,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use http::{Method, Response, StatusCode, header, request::Parts};
+use http_body_util::Full;
 use model::Clock;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 
 pub use secrets::GcpView;
 use secrets::{Refused, Secrets};
 use tokens::Tokens;
 
-use crate::aws_sm::fake::Trouble;
-
-/// Largest request that is read.
-const MAX_REQUEST: usize = 1 << 20;
+use crate::pretend::{Broken, Pretend, Reply, Server, Trouble};
 
 /// The running pretend Google. It ends when this is dropped.
 pub struct FakeGcp {
     address: SocketAddr,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    /// Listens for as long as this lives.
+    _server: Server,
 }
 
 struct Shared {
@@ -73,8 +66,8 @@ impl FakeGcp {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { clock, address, state: Mutex::default() });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Ok(Self { address, shared, server })
+        let server = Server::start(listener, Arc::clone(&shared));
+        Ok(Self { address, shared, _server: server })
     }
 
     /// The base URL of everything; tokens are given at `/token`.
@@ -192,46 +185,23 @@ impl FakeGcp {
     }
 }
 
-impl Drop for FakeGcp {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((socket, _)) = listener.accept().await {
-        let _ = socket.set_nodelay(true);
-        let shared = Arc::clone(&shared);
-        connections.spawn(async move {
-            let service = hyper::service::service_fn(move |request| {
-                let shared = Arc::clone(&shared);
-                async move { handle(&shared, request).await }
-            });
-            let builder = auto::Builder::new(TokioExecutor::new());
-            let _ = builder.serve_connection(TokioIo::new(socket), service).await;
-        });
-        while connections.try_join_next().is_some() {}
+impl Pretend for Shared {
+    fn receive(
+        &self,
+        head: http::request::Parts,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Reply, Broken>> + Send {
+        handle(self, head, body)
     }
 }
 
-/// The connection is to break: hyper drops it when its service fails.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection breaks as it was told to")]
-struct Broken;
-
-type Answer = Response<Full<Bytes>>;
-
-async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Broken> {
-    let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else { return Err(Broken) };
-    let body = body.to_bytes();
+async fn handle(shared: &Shared, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
     let call = Call::of(&head);
     let trouble = {
         let mut state = shared.state();
@@ -330,7 +300,7 @@ impl Call {
 }
 
 impl Shared {
-    fn carry_out(&self, call: &Call, head: &Parts, body: &[u8]) -> Answer {
+    fn carry_out(&self, call: &Call, head: &Parts, body: &[u8]) -> Reply {
         if OTHERS.contains(&call.operation) {
             return self.tokens(call.operation, head, body);
         }
@@ -374,13 +344,13 @@ impl Shared {
 
     /// Google's envelope. Real services repeat what they were sent. So does this, to catch who repeats it
     /// further.
-    fn refusal(&self, (status, http): Refused) -> Answer {
+    fn refusal(&self, (status, http): Refused) -> Reply {
         let body =
             json!({"error": {"code": http, "message": "refused: CANARY-FROM-REMOTE", "status": status}});
         self.answer(http, "application/json; charset=UTF-8", body.to_string())
     }
 
-    fn answer(&self, status: u16, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    fn answer(&self, status: u16, kind: &'static str, body: impl Into<Bytes>) -> Reply {
         let now = jiff::Timestamp::from_second(self.clock.now().as_secs()).unwrap_or_default();
         let mut answer = Response::new(Full::new(body.into()));
         *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

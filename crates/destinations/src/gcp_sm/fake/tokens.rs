@@ -11,7 +11,7 @@ use http::{header, request::Parts};
 use model::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Answer, FakeGcp, Shared};
+use super::{FakeGcp, Reply, Shared};
 use crate::jwt::SigningKey;
 
 /// How far a statement's time may be off ours.
@@ -92,7 +92,7 @@ impl FakeGcp {
 
 impl Shared {
     /// Answers what is not Secret Manager's.
-    pub(super) fn tokens(&self, operation: &str, head: &Parts, body: &[u8]) -> Answer {
+    pub(super) fn tokens(&self, operation: &str, head: &Parts, body: &[u8]) -> Reply {
         let form: BTreeMap<String, String> = url::form_urlencoded::parse(body).into_owned().collect();
         let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
         match operation {
@@ -132,13 +132,13 @@ impl Shared {
         }
     }
 
-    fn grant(&self) -> Answer {
+    fn grant(&self) -> Reply {
         let token = self.state().tokens.mint(self.clock.now());
         let body = json!({"access_token": token, "expires_in": 3600, "token_type": "Bearer"});
         self.answer(200, "application/json", body.to_string())
     }
 
-    fn no_grant(&self, error: &str) -> Answer {
+    fn no_grant(&self, error: &str) -> Reply {
         let status = if error == "invalid_client" { 401 } else { 400 };
         let body = json!({"error": error, "error_description": "CANARY-FROM-REMOTE"});
         self.answer(status, "application/json", body.to_string())
@@ -166,7 +166,7 @@ impl Shared {
             && time("iat").abs_diff(now) <= MAX_SKEW_SECS
     }
 
-    fn impersonate(&self, head: &Parts, body: &[u8]) -> Answer {
+    fn impersonate(&self, head: &Parts, body: &[u8]) -> Reply {
         let now = self.clock.now();
         let token = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         if !token.is_some_and(|token| self.state().tokens.lets_in(token, now)) {
@@ -192,7 +192,7 @@ impl Shared {
         )
     }
 
-    fn metadata(&self, head: &Parts) -> Answer {
+    fn metadata(&self, head: &Parts) -> Reply {
         if head.headers.get("metadata-flavor").is_none_or(|flavor| flavor != "Google") {
             return self.answer(403, "text/html", "");
         }

@@ -16,24 +16,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use http::{Method, Response, StatusCode, header};
+use http_body_util::Full;
 use model::{Clock, SecretBytes};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 
 pub use apps::RsaPem;
 use apps::{App, Grant};
 use secrets::Scope;
 pub use secrets::Stored;
 
-/// Largest request that is read.
-const MAX_REQUEST: usize = 1 << 20;
+use crate::pretend::{Broken, Pretend, Reply, Server};
 
 /// The running pretend GitHub. It ends when this is dropped.
 ///
@@ -43,7 +37,8 @@ const MAX_REQUEST: usize = 1 << 20;
 pub struct FakeGithub {
     address: SocketAddr,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    /// Listens for as long as this lives.
+    _server: Server,
 }
 
 struct Shared {
@@ -99,8 +94,8 @@ impl FakeGithub {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { clock, state: Mutex::default() });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        let fake = Self { address, shared, server };
+        let server = Server::start(listener, Arc::clone(&shared));
+        let fake = Self { address, shared, _server: server };
         fake.state().tokens.insert(Self::TOKEN.to_owned(), Grant::everything());
         fake.add_repository("acme/app");
         fake.add_scope("repos/acme/app/environments/prod/eu 1");
@@ -266,46 +261,11 @@ impl FakeGithub {
     }
 }
 
-impl Drop for FakeGithub {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((socket, _)) = listener.accept().await {
-        let _ = socket.set_nodelay(true);
-        let shared = Arc::clone(&shared);
-        connections.spawn(async move {
-            let service = hyper::service::service_fn(move |request| {
-                let shared = Arc::clone(&shared);
-                async move { handle(&shared, request).await }
-            });
-            let builder = auto::Builder::new(TokioExecutor::new());
-            let _ = builder.serve_connection(TokioIo::new(socket), service).await;
-        });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-/// The connection is to break: hyper drops it when its service fails.
-#[derive(Debug)]
-struct Broken;
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection breaks as it was told to")
-    }
-}
-
-impl std::error::Error for Broken {}
 
 /// A status, and a body where there is one.
 type Said = (u16, Option<Value>);
@@ -315,10 +275,17 @@ fn refusal(status: u16, message: &str) -> Said {
     (status, Some(json!({"message": message, "errors": "CANARY-FROM-REMOTE", "status": status.to_string()})))
 }
 
-async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Broken> {
-    let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else { return Err(Broken) };
-    let body = body.to_bytes();
+impl Pretend for Shared {
+    fn receive(
+        &self,
+        head: http::request::Parts,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Reply, Broken>> + Send {
+        handle(self, head, body)
+    }
+}
+
+async fn handle(shared: &Shared, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
     let route = Route::of(&head);
     let trouble = {
         let mut state = shared.state();

@@ -13,30 +13,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http_body_util::Full;
 use model::Clock;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 
 pub use project::{ListShape, Seen};
 use project::{Project, Refused};
 
-use crate::fakes::Trouble;
-
-/// Largest request that is read.
-const MAX_REQUEST: usize = 8 << 20;
+use crate::pretend::{Broken, Pretend, Reply, Server, Trouble};
 
 /// The running pretend Vercel. It ends when this is dropped.
 pub struct FakeVercel {
     address: SocketAddr,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    /// Listens for as long as this lives.
+    _server: Server,
 }
 
 struct Shared {
@@ -107,8 +100,8 @@ impl FakeVercel {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { clock, state: Mutex::new(State::default()) });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Ok(Self { address, shared, server })
+        let server = Server::start(listener, Arc::clone(&shared));
+        Ok(Self { address, shared, _server: server })
     }
 
     /// The base URL.
@@ -221,51 +214,23 @@ impl FakeVercel {
     }
 }
 
-impl Drop for FakeVercel {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((socket, _)) = listener.accept().await {
-        let _ = socket.set_nodelay(true);
-        let shared = Arc::clone(&shared);
-        connections.spawn(async move {
-            let service = hyper::service::service_fn(move |request| {
-                let shared = Arc::clone(&shared);
-                async move { handle(&shared, request).await }
-            });
-            let builder = auto::Builder::new(TokioExecutor::new());
-            let _ = builder.serve_connection(TokioIo::new(socket), service).await;
-        });
-        while connections.try_join_next().is_some() {}
+impl Pretend for Shared {
+    fn receive(
+        &self,
+        head: http::request::Parts,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Reply, Broken>> + Send {
+        handle(self, head, body)
     }
 }
 
-/// The connection is to break: hyper drops it when its service fails.
-#[derive(Debug)]
-struct Broken;
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection breaks as it was told to")
-    }
-}
-
-impl std::error::Error for Broken {}
-
-async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Broken> {
-    let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else { return Err(Broken) };
-    let body = body.to_bytes();
+async fn handle(shared: &Shared, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
     let operation = operation_of(&head);
     // A deletion is one to whoever makes trouble, however many it takes.
     let name = if operation == "remove-many" { "remove" } else { operation };
