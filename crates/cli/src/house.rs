@@ -47,6 +47,7 @@ impl Builder {
     fn build(&self, store: &Store) -> Result<(App, Engine), Failure> {
         let World { clock, entropy } = &self.world;
         let config = &self.config;
+        let keeper = config.keeper().map_err(Failure::wrong)?;
         let net = Net::new(
             config.net().map_err(Failure::wrong)?,
             Arc::new(self.environment.clone()),
@@ -73,7 +74,8 @@ impl Builder {
             signal: Arc::new(engine.clone()),
             sync: Some(SyncApi::new(engine.clone(), store.clone(), config.sync_api())),
             settings: config.app(),
-        });
+        })
+        .with_keeper(keeper);
         Ok((app, engine))
     }
 

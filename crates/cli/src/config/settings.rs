@@ -74,6 +74,17 @@ impl Config {
         })
     }
 
+    /// The way to Keeper, for mounts that show what is there.
+    pub(crate) fn keeper(&self) -> Result<keeper::Options, ConfigError> {
+        let NetSettings { extra_roots, connect_timeout, call_timeout, .. } = self.net()?;
+        Ok(keeper::Options {
+            connect_timeout,
+            request_timeout: call_timeout,
+            extra_ca: (!extra_roots.is_empty()).then_some(extra_roots),
+            ..keeper::Options::default()
+        })
+    }
+
     /// The engine.
     pub(crate) fn engine(&self) -> engine::Settings {
         let sync = &self.sync;

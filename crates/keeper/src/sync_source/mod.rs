@@ -415,6 +415,11 @@ impl Plan {
     }
 }
 
+/// A record as a flat object of texts, as `--record` writes it. Names that come again get numbers.
+pub fn flattened(record: &Record) -> Json {
+    flatten::flat(record, Form::Json, &mut Vec::new())
+}
+
 fn mistake(option: &str, problem: &str) -> Mistake {
     Mistake { option: option.to_owned(), problem: problem.to_owned() }
 }

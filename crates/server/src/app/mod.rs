@@ -10,6 +10,7 @@ mod error;
 mod fields;
 mod identity;
 pub mod json;
+mod keeper;
 mod kv;
 mod locks;
 mod mounts;
@@ -33,6 +34,7 @@ use store::{
 use self::{
     auth::{Caller, Lockouts, Passwords, TokenCache},
     background::Chores,
+    keeper::Keepers,
     locks::Locks,
     mounts::{Migrations, Router},
     policy::Acls,
@@ -127,6 +129,7 @@ pub struct App {
     pub(crate) chores: Chores,
     /// Which secrets are associated as soon as they are written.
     pub(crate) rules: engine::rules::RuleBook,
+    pub(crate) keepers: Keepers,
 }
 
 impl App {
@@ -152,6 +155,7 @@ impl App {
             migrations: Migrations::default(),
             chores: Chores::default(),
             rules: engine::rules::RuleBook::default(),
+            keepers: Keepers::default(),
         }
     }
 

@@ -33,6 +33,7 @@ impl Clock for TokioClock {
 }
 
 pub(crate) struct Bench {
+    pub(crate) app: Arc<App>,
     service: Service,
     in_mem: &'static InMem,
     root: String,
@@ -74,6 +75,10 @@ impl Bench {
     }
 
     pub(crate) async fn with(sync: SyncSettings) -> Self {
+        Self::made(sync, keeper::Options::default()).await
+    }
+
+    pub(crate) async fn made(sync: SyncSettings, keeper: keeper::Options) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(Instant::now()));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
         let key = RootKey::random(entropy.as_ref());
@@ -111,8 +116,10 @@ impl Bench {
             sync: Some(SyncApi::new(engine, store, sync)),
             settings: Settings::default(),
         });
+        let app = Arc::new(app.with_keeper(keeper));
         let mut bench = Self {
-            service: Service::new(Core::of(Arc::new(app)), Limits::default()),
+            service: Service::new(Core::of(Arc::clone(&app)), Limits::default()),
+            app,
             in_mem,
             root: root.expose_text().unwrap().to_owned(),
             powerless: String::new(),

@@ -7,6 +7,7 @@ mod azure;
 mod bench;
 mod gcp;
 mod github;
+mod keeper_mount;
 mod rules;
 
 use std::time::Duration;

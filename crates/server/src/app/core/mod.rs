@@ -161,7 +161,7 @@ impl Core {
         let chores = self.stop.child_token();
         tokio::spawn({
             let (app, chores) = (Arc::clone(&app), chores.clone());
-            async move { app.run_chores(chores).await }
+            async move { tokio::join!(app.run_chores(chores.clone()), app.run_polls(chores)) }
         });
         self.open.store(Some(Arc::new(Serving { app, beside, chores })));
     }

@@ -239,9 +239,15 @@ pub(super) async fn patch(
 /// Deletes the newest version. It can be undeleted.
 pub(super) async fn delete(app: &App, place: &Place<'_>, path: &str) -> Result<Reply, AppError> {
     let Some(target) = Target::of(app, place, path) else { return Ok(Reply::empty()) };
+    end(app, &target).await?;
+    Ok(Reply::empty())
+}
+
+/// Marks the newest version deleted, where there is one that is not.
+pub(super) async fn end(app: &App, target: &Target) -> Result<(), AppError> {
     change(
         app,
-        &target,
+        target,
         |_, _| None,
         |_, found, now| {
             let Some(found) = found else { return Ok((Edit::Keep, ())) };
@@ -254,8 +260,7 @@ pub(super) async fn delete(app: &App, place: &Place<'_>, path: &str) -> Result<R
             Ok((Edit::Put { meta, value: None, erase: Vec::new(), delivers: true }, ()))
         },
     )
-    .await?;
-    Ok(Reply::empty())
+    .await
 }
 
 #[cfg(test)]

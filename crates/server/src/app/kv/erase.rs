@@ -5,7 +5,7 @@ use engine::rules::{Changed, announce};
 use model::MountAccessor;
 use store::{Node, StoreError, records::Folder};
 
-use crate::app::{App, AppError, mounts::change_table};
+use crate::app::{App, AppError, keeper, mounts::change_table};
 
 /// Secrets or folders per commit.
 const BATCH: usize = 100;
@@ -14,6 +14,12 @@ const BATCH: usize = 100;
 pub(in crate::app) async fn erase_disabled(app: &App) -> Result<(), StoreError> {
     let Some(table) = app.store.get(&app.store.keys().mounts()).await? else { return Ok(()) };
     for accessor in &table.record.erasing {
+        match keeper::forget(app, accessor).await {
+            Ok(()) => {}
+            // Tried again next time, like all that follows.
+            Err(AppError::Busy(_)) => continue,
+            Err(fault) => return Err(StoreError::Backend(fault.to_string())),
+        }
         erase(app, accessor).await?;
         let done = change_table(app, |table| {
             table.erasing.retain(|other| other != accessor);

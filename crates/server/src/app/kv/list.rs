@@ -73,6 +73,12 @@ async fn read_folder(app: &App, folder: Node) -> Result<Vec<Entry>, StoreError> 
     Ok(secrets.chain(folders).collect())
 }
 
+/// All secrets below a folder with their metadata, under their paths from there.
+pub(super) async fn all(app: &App, folder: Node) -> Result<Vec<(String, SecretMeta)>, StoreError> {
+    let found = scan(app, folder).await?;
+    Ok(found.into_iter().filter_map(|entry| Some((entry.name, entry.meta?))).collect())
+}
+
 /// All secrets below a folder, under their paths from there.
 async fn scan(app: &App, folder: Node) -> Result<Vec<Entry>, StoreError> {
     let mut found = Vec::new();

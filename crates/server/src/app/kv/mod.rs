@@ -5,6 +5,7 @@ mod data;
 mod erase;
 mod list;
 mod metadata;
+pub(super) mod mirror;
 mod v1;
 mod versions;
 
@@ -17,6 +18,7 @@ use store::{
 use super::{
     App, AppError, Envelope, Operation, Reply, Request,
     json::Object,
+    keeper,
     mounts::{Place, is_versioned},
 };
 pub(super) use erase::erase_disabled;
@@ -100,6 +102,7 @@ pub(super) async fn exists(app: &App, place: &Place<'_>) -> Result<bool, AppErro
 /// Answers an authorised request below a KV mount.
 pub(super) async fn handle(app: &App, place: &Place<'_>, request: &Request) -> Result<Reply, AppError> {
     use Operation::{Delete, List, Patch, Read, Scan, Write};
+    keeper::check_read_only(place.mount, request.operation)?;
     if !is_versioned(place.mount) {
         return v1::handle(app, place, request).await;
     }
@@ -118,6 +121,9 @@ pub(super) async fn handle(app: &App, place: &Place<'_>, request: &Request) -> R
         (Endpoint::Metadata(path), Delete) => metadata::delete(app, place, path).await,
         (Endpoint::Metadata(path), List | Scan) => list::list(app, place, path, request, false).await,
         (Endpoint::DetailedMetadata(path), List | Scan) => list::list(app, place, path, request, true).await,
+        (Endpoint::Config, Read) if place.mount.mount_type == keeper::MOUNT_TYPE => {
+            Ok(keeper::read_config(app, place))
+        }
         (Endpoint::Config, Read) => Ok(metadata::read_config(place)),
         (Endpoint::Config, Write) => metadata::write_config(app, place, request).await,
         (Endpoint::Bare, _) => {

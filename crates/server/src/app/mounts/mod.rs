@@ -14,7 +14,7 @@ use store::{
     records::{KvConfig, Mount, MountConfig, MountTable},
 };
 
-use super::{ATTEMPTS, App, AppError, Fields, Operation, Reply, Request};
+use super::{ATTEMPTS, App, AppError, Fields, Operation, Reply, Request, keeper};
 pub(super) use remount::{Migrations, remount, remount_status};
 use show::{BUILT_IN, put_mount, put_optional_config};
 pub(super) use show::{list, put_common, token_mount, ui_list, ui_mount};
@@ -51,6 +51,11 @@ impl Router {
 
     pub(crate) fn revision(&self) -> Option<Revision> {
         self.table.as_ref().map(|table| table.revision)
+    }
+
+    /// All mounts, in no order.
+    pub(crate) fn all(&self) -> &[Mount] {
+        self.mounts()
     }
 
     fn mounts(&self) -> &[Mount] {
@@ -112,13 +117,23 @@ pub(super) async fn mount(app: &App, request: &Request, path: &str) -> Result<Re
 
 async fn enable(app: &App, mut fields: Fields, path: &str) -> Result<Reply, AppError> {
     let path = mountable(path)?;
+    let (mount_type, mut options) = engine_options(&mut fields)?;
+    let settings = match mount_type {
+        keeper::MOUNT_TYPE => Some(keeper::take(&mut options)?.ok_or_else(|| {
+            AppError::invalid(
+                "a keeper mount needs options.ksm_config: the configuration of a device of the application, as \
+                 `ksm profile export` prints it",
+            )
+        })?),
+        _ => None,
+    };
     let mount = Mount {
         path: path.clone(),
-        accessor: MountAccessor::random("kv", app.entropy.as_ref()),
+        accessor: MountAccessor::random(mount_type, app.entropy.as_ref()),
         uuid: uuid_v4(app.entropy.as_ref()),
-        mount_type: "kv".to_owned(),
+        mount_type: mount_type.to_owned(),
         description: description(&mut fields)?.unwrap_or_default(),
-        options: engine_options(&mut fields)?,
+        options,
         config: match fields.take_object("config")? {
             Some(config) => mount_config(config.expose(), MountConfig::default(), app)?,
             None => MountConfig::default(),
@@ -130,7 +145,11 @@ async fn enable(app: &App, mut fields: Fields, path: &str) -> Result<Reply, AppE
             return Err(AppError::invalid(format!("{flag} mounts are not available in keyferry")));
         }
     }
-    change_table(app, |table| {
+    // Before the mount is there, so that it is never there without.
+    if let Some(settings) = settings {
+        keeper::keep(app, &mount.accessor, settings).await?;
+    }
+    let enabled = change_table(app, |table| {
         if let Some(taken) = table.mounts.iter().find(|other| overlaps(&other.path, &path)) {
             let same = taken.path == path;
             let what = if same { "path is already in use" } else { "existing mount" };
@@ -139,8 +158,14 @@ async fn enable(app: &App, mut fields: Fields, path: &str) -> Result<Reply, AppE
         table.mounts.push(mount.clone());
         Ok(())
     })
-    .await?;
-    Ok(Reply::empty())
+    .await;
+    if mount.mount_type == keeper::MOUNT_TYPE {
+        if enabled.is_err() {
+            keeper::forget(app, &mount.accessor).await?;
+        }
+        app.keepers.wake();
+    }
+    enabled.map(|()| Reply::empty())
 }
 
 /// Whether one of two mounts would be at or below the other.
@@ -166,8 +191,8 @@ pub(super) fn description(fields: &mut Fields) -> Result<Option<String>, AppErro
     Ok(description)
 }
 
-/// The engine's options from `type`, `plugin_name` and `options`.
-fn engine_options(fields: &mut Fields) -> Result<BTreeMap<String, String>, AppError> {
+/// The engine and its options, from `type`, `plugin_name` and `options`.
+fn engine_options(fields: &mut Fields) -> Result<(&'static str, BTreeMap<String, String>), AppError> {
     let named = fields.text("type")?.filter(|text| !text.is_empty());
     let plugin = fields.text("plugin_name")?.filter(|text| !text.is_empty());
     let engine = match named.as_deref() {
@@ -176,18 +201,29 @@ fn engine_options(fields: &mut Fields) -> Result<BTreeMap<String, String>, AppEr
     };
     let engine = engine.ok_or_else(|| AppError::invalid("backend type must be specified as a string"))?;
     let mut options = fields.map("options")?.unwrap_or_default();
-    match engine.as_str() {
-        "kv" | "generic" => {}
+    let mut version = |version: &str| options.insert("version".to_owned(), version.to_owned());
+    let engine = match engine.as_str() {
+        "kv" | "generic" => "kv",
         "kv-v1" => {
-            options.insert("version".to_owned(), "1".to_owned());
+            version("1");
+            "kv"
         }
         "kv-v2" => {
-            options.insert("version".to_owned(), "2".to_owned());
+            version("2");
+            "kv"
         }
-        _ => return Err(AppError::invalid("plugin not found in the catalog: only kv engines are available")),
-    }
+        keeper::MOUNT_TYPE => {
+            // It answers as KV v2 does.
+            version("2");
+            keeper::MOUNT_TYPE
+        }
+        _ => {
+            let text = "plugin not found in the catalog: only kv and keeper engines are available";
+            return Err(AppError::invalid(text));
+        }
+    };
     check_version(&options)?;
-    Ok(options)
+    Ok((engine, options))
 }
 
 fn check_version(options: &BTreeMap<String, String>) -> Result<(), AppError> {
@@ -313,9 +349,14 @@ pub(super) async fn tune(app: &App, request: &Request, path: &str) -> Result<Rep
         (Operation::Write, None) => {
             let mut fields = Fields::of(request)?;
             let description = description(&mut fields)?;
-            let options = fields.map("options")?;
-            if let Some(options) = &options {
+            let mut options = fields.map("options")?;
+            if let Some(options) = &mut options {
                 check_version(options)?;
+                if let Some(mount) = app.router().await?.at(path.as_str())
+                    && mount.mount_type == keeper::MOUNT_TYPE
+                {
+                    keeper::retune(app, mount, options).await?;
+                }
             }
             let given = fields.into_inner();
             change_table(app, |table| {

@@ -18,6 +18,7 @@ use super::{
     auth::Caller,
     below,
     fields::ignored,
+    keeper,
     policy::{Acl, Given},
     signal::SyncSignal,
 };
@@ -449,7 +450,7 @@ impl SyncApi {
         let table = self.store.get(&self.store.keys().mounts()).await?;
         Ok(table.into_iter().flat_map(|table| table.record.mounts).find(|mount| {
             mount.path == *path
-                && mount.mount_type == "kv"
+                && matches!(mount.mount_type.as_str(), "kv" | keeper::MOUNT_TYPE)
                 && mount.options.get("version").is_some_and(|version| version == "2")
         }))
     }
