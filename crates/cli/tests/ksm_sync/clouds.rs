@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use destinations::fakes::{FakeAws, FakeAzure, Refuse, Trouble};
+use destinations::fakes::{FakeAws, FakeAzure, FakeGcp, Refuse, Trouble};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -37,8 +37,11 @@ pub(crate) struct Calls {
 
 pub(crate) type Start = fn(&Runtime) -> Box<dyn Cloud>;
 
-pub(crate) const ALL: &[(&str, Start)] =
-    &[("aws", |runtime| Box::new(Aws::start(runtime))), ("azure", |runtime| Box::new(Azure::start(runtime)))];
+pub(crate) const ALL: &[(&str, Start)] = &[
+    ("aws", |runtime| Box::new(Aws::start(runtime))),
+    ("azure", |runtime| Box::new(Azure::start(runtime))),
+    ("gcp", |runtime| Box::new(Gcp::start(runtime))),
+];
 
 pub(crate) const REGION: &str = "eu-west-1";
 
@@ -168,6 +171,64 @@ impl Cloud for Azure {
         for operation in ["Versions", "List", "Get", "GetDeleted"] {
             let refusal = Refuse { status: 500, code: "InternalServerError", ..Refuse::default() };
             self.0.refuse(operation, (0..times).map(|_| refusal));
+        }
+    }
+}
+
+pub(crate) struct Gcp(FakeGcp);
+
+impl Gcp {
+    fn start(runtime: &Runtime) -> Self {
+        Self(runtime.block_on(FakeGcp::start(Arc::new(RealTime))).unwrap())
+    }
+}
+
+impl Cloud for Gcp {
+    fn word(&self) -> &'static str {
+        "gcp"
+    }
+
+    fn credentials(&self) -> String {
+        record(&[
+            ("Google Cloud Project ID", FakeGcp::PROJECT),
+            ("Google Application Credentials", &self.0.credentials()),
+        ])
+    }
+
+    fn wrong_credentials(&self) -> String {
+        record(&[
+            ("Google Cloud Project ID", FakeGcp::PROJECT),
+            ("Google Application Credentials", &self.0.stale_credentials()),
+        ])
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        variables(&[("KEYFERRY_GCP_SM_ENDPOINT", self.0.url())])
+    }
+
+    fn value(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.view(name)?.value.map(|value| value.expose().to_vec())
+    }
+
+    fn plant(&self, name: &str, value: &str) {
+        self.0.plant(name, value, &[]);
+    }
+
+    fn calls(&self) -> Calls {
+        let count = |operations: &[&str]| operations.iter().map(|name| self.0.calls(name)).sum();
+        let calls = Calls {
+            writes: count(&["create", "patch", "delete", "addVersion", "destroy", "disable"]),
+            reads: count(&["access"]),
+            all: self.0.all_calls(),
+        };
+        self.0.forget_calls();
+        calls
+    }
+
+    fn fail_reads(&self, times: usize) {
+        for operation in ["get", "list", "getVersion", "listVersions", "access"] {
+            let troubles = (0..times).map(|_| Trouble::Refuse("INTERNAL", 500));
+            self.0.trouble(operation, troubles);
         }
     }
 }

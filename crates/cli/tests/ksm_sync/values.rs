@@ -28,7 +28,9 @@ fn mappings_arrive_and_are_written_again_only_when_they_change() {
         assert_eq!((calls.writes, calls.reads), (0, 0), "the marks prove it");
         sync.bench.keeper.set_record(&db, &crate::bench::login("DB", "three")).unwrap();
         sync.run(&arguments).ended(0);
-        assert_eq!(sync.cloud.calls().writes, 1);
+        // Google charges for old versions, so that the one before goes.
+        let calls = if sync.cloud.word() == "gcp" { 2 } else { 1 };
+        assert_eq!(sync.cloud.calls().writes, calls);
         assert_eq!(sync.value("db-key").as_deref(), Some("three"));
         // A value that returns to what it was is a change, too.
         sync.bench.keeper.set_record(&db, &crate::bench::login("DB", "one")).unwrap();
