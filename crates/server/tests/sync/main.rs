@@ -9,6 +9,7 @@ mod gcp;
 mod github;
 mod keeper_mount;
 mod rules;
+mod vercel;
 
 use std::time::Duration;
 
