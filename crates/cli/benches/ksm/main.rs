@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod bench;
 mod lines;
+mod sync;
 #[path = "../../tests/ksm/vault.rs"]
 mod vault;
 
@@ -24,7 +25,7 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     fn part(&self, name: &str) -> bool {
-        let known = ["start", "read"];
+        let known = ["start", "read", "sync"];
         let named = self.words.iter().any(|word| known.contains(&word.as_str()));
         !named || self.words.iter().any(|word| word == name)
     }
@@ -42,5 +43,8 @@ fn main() {
     }
     if wanted.part("read") {
         lines::read(&wanted);
+    }
+    if wanted.part("sync") {
+        sync::sync(&wanted);
     }
 }
