@@ -8,7 +8,7 @@ use engine::{Engine, IdentityIssuer, KvSource};
 use model::{Clock, Entropy, SecretBytes};
 use server::{
     app::{
-        App, AppError, AppParts, Body, Operation, Request, SyncApi,
+        App, AppError, AppParts, Body, Operation, Request, SourceRights, SyncApi,
         core::{Beside, Core, CoreParts, Made, Opened, Opener, Unsealing},
     },
     http,
@@ -59,7 +59,7 @@ impl Builder {
             store: store.clone(),
             source: Arc::new(KvSource::new(store.clone(), clock.clone())),
             kinds: destinations::kinds().to_vec(),
-            net,
+            net: net.clone(),
             identity: config.server.api_addr.as_ref().map(|url| {
                 Arc::new(IdentityIssuer::new(store.clone(), clock.clone(), entropy.clone(), &url.0))
             }),
@@ -67,7 +67,11 @@ impl Builder {
             entropy: entropy.clone(),
             settings: config.engine(),
         });
+        if config.sync.continuous_authorisation {
+            engine.authorise_by(Arc::new(SourceRights::new(store.clone())));
+        }
         let app = App::new(AppParts {
+            net: Some(net),
             store: store.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),

@@ -7,7 +7,7 @@ use model::{
 };
 use store::{
     Keys, Node, StoreError, Stored,
-    records::{Association, Cause, Failure, LedgerEntry, Links, NameClaim, Outbox, Outcome},
+    records::{Association, Cause, Failure, Grantor, LedgerEntry, Links, NameClaim, Outbox, Outcome},
 };
 
 use crate::{
@@ -33,6 +33,8 @@ pub struct SourceRef {
     pub mount: MountPath,
     /// Its path below the mount.
     pub path: SecretPath,
+    /// Who associates it.
+    pub grantor: Option<Grantor>,
 }
 
 /// Why an association cannot be made, changed or read.
@@ -191,6 +193,7 @@ impl Engine {
         // Set after remove: the wish to remove is withdrawn.
         association.removing = false;
         association.single = true;
+        association.grantor.clone_from(&source.grantor);
         association.attempts = 0;
         // The mount may have been moved.
         source.mount.bare().clone_into(&mut association.mount);

@@ -1,6 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     IdentityIssuer,
+    authority::Authority,
     lanes::{Lanes, Urgency},
     quota::{Account, Accounts},
     registry::Registry,
@@ -110,6 +111,10 @@ pub(crate) struct Inner {
     timer_changed: Notify,
     pub(crate) book: RuleBook,
     pub(crate) covering: Covering,
+    /// Who may read what, where that is watched.
+    pub(crate) authority: OnceLock<Arc<dyn Authority>>,
+    /// Told when somebody may do less or more than before.
+    pub(crate) rights: Notify,
     pub(crate) tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -133,6 +138,8 @@ impl Engine {
             timer_changed: Notify::new(),
             book: RuleBook::default(),
             covering: Covering::default(),
+            authority: OnceLock::new(),
+            rights: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }))

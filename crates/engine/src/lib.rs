@@ -15,6 +15,7 @@
 
 pub mod apply;
 mod associations;
+mod authority;
 mod backlog;
 mod engine;
 pub mod gate;
@@ -47,6 +48,7 @@ mod testing;
 mod tests;
 
 pub use associations::{AssociationError, EntryView, SourceRef};
+pub use authority::{Authority, Permission};
 pub use backlog::{Backlog, BoundBy};
 pub use engine::{Engine, Parts, Settings};
 pub use identity::{IdentityIssuer, PATH as IDENTITY_PATH};

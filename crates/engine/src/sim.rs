@@ -267,7 +267,7 @@ const PATTERNS: [&str; 3] = ["b/*", "**", "a"];
 fn rule(pattern: &str, exclude: bool) -> RuleRef {
     let SourceRef { accessor, mount, .. } = secret("a");
     let exclude = if exclude { vec![Pattern::parse("b/d").unwrap()] } else { Vec::new() };
-    RuleRef { accessor, mount, pattern: Pattern::parse(pattern).unwrap(), exclude }
+    RuleRef { accessor, mount, pattern: Pattern::parse(pattern).unwrap(), exclude, grantor: None }
 }
 
 struct Sim {

@@ -15,6 +15,12 @@ pub(crate) async fn run(inner: &Arc<Inner>) {
     loop {
         tokio::select! {
             () = inner.stopped().cancelled() => return,
+            () = inner.rights.notified() => {
+                if let Err(error) = inner.reauthorise().await {
+                    tracing::error!(%error, "rights could not be compared with associations; the sweep does it");
+                }
+                continue;
+            }
             () = tokio::time::sleep(inner.settings.sweep_interval) => {}
         }
         match sweep(inner).await {
@@ -90,6 +96,9 @@ async fn wants_a_look(
             .entries
             .iter()
             .all(|entry| entry.failure.as_ref().is_none_or(|failure| failure.retry_at.is_some()));
+    }
+    if inner.permission_differs(association).await {
+        return true;
     }
     if association.generation < destination.generation || association.outcome == Outcome::New {
         return true;

@@ -294,6 +294,7 @@ pub(crate) fn accessor() -> MountAccessor {
 
 pub(crate) fn secret(path: &str) -> SourceRef {
     SourceRef {
+        grantor: None,
         accessor: accessor(),
         mount: MountPath::parse("secret").unwrap(),
         path: SecretPath::parse(path).unwrap(),

@@ -332,6 +332,10 @@ impl Inner {
             return Ok(Some(Wanted::Nothing));
         }
         let association = work.association.record.clone();
+        if let Some(fault) = self.permission_fault(&association).await {
+            work.whole = Some(Outcome::Failed(self.failure(opened, work, &fault)));
+            return Ok(None);
+        }
         let previous = opened.options.previous_on_delete;
         let state = self.source.read(&association.accessor, &association.path, previous).await;
         let (version, data) = match state {

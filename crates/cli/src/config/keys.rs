@@ -146,6 +146,13 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "sync",
+        "continuous_authorisation",
+        Takes::Bool,
+        "Whether an association is held back, the remote entry untouched, while whoever made it may not read the \
+         secret any more. What counts is what their policies and entity allow now; their token may have ended.",
+    ),
+    key(
+        "sync",
         "allow_private_networks",
         Takes::Bool,
         "Whether destinations may be at loopback, private and other special-purpose addresses. `--dev` turns it on.",

@@ -125,6 +125,7 @@ impl Default for Server {
 pub(crate) struct Sync {
     pub(crate) list_key_style: ListKeyStyle,
     pub(crate) require_activation: bool,
+    pub(crate) continuous_authorisation: bool,
     pub(crate) allow_private_networks: bool,
     pub(crate) concurrency: Whole<1, 1024>,
     pub(crate) quota_percent: Whole<0, 1000>,
@@ -142,6 +143,7 @@ impl Default for Sync {
         Self {
             list_key_style: ListKeyStyle::Plain,
             require_activation: false,
+            continuous_authorisation: false,
             allow_private_networks: false,
             concurrency: Whole(64),
             quota_percent: Whole(100),

@@ -25,6 +25,18 @@ impl Bao {
         })
     }
 
+    /// Goes on with another token; the one before.
+    pub(crate) fn as_token(&mut self, token: &str) -> String {
+        std::mem::replace(&mut self.token, token.trim().to_owned())
+    }
+
+    /// A file that goes away with the test; its path.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
     pub(crate) fn run(&self, line: &[&str]) -> (i32, String, String) {
         let output = Command::new(&self.binary)
             .args(line)

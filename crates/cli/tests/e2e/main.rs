@@ -5,6 +5,8 @@
 
 mod harness;
 
+mod access;
+mod attacks;
 mod bao;
 mod canary;
 mod command_line;

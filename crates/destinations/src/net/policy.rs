@@ -62,6 +62,20 @@ impl Policy {
         policy
     }
 
+    /// Strict, but for these ranges and ports. What does not parse allows nothing.
+    pub fn allowing(ipv4: &[String], ipv6: &[String], ports: &[i64]) -> Self {
+        let mut policy = Self {
+            ipv4: ipv4.iter().filter_map(|range| range.parse().ok()).collect(),
+            ipv6: ipv6.iter().filter_map(|range| range.parse().ok()).collect(),
+            ports: ports.iter().filter_map(|port| u16::try_from(*port).ok()).collect(),
+            ..Self::default()
+        };
+        policy.ipv4.sort();
+        policy.ipv6.sort();
+        policy.ports.sort_unstable();
+        policy
+    }
+
     /// For addresses that the operator of this server named, in its environment or by running it in a
     /// cloud: credential endpoints. Never for an address that came with a destination.
     pub fn of_operator() -> Self {

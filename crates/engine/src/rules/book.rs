@@ -147,6 +147,7 @@ mod tests {
             pattern: pattern.into(),
             exclude: exclude.iter().map(|text| (*text).to_owned()).collect(),
             created: Timestamp::from_secs(1),
+            grantor: None,
         }
     }
 

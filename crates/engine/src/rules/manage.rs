@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use model::{DestinationId, DestinationKey, MountAccessor, MountPath, SecretPath, Timestamp};
 use store::{
     StoreError,
-    records::{Rule, Rules},
+    records::{Grantor, Rule, Rules},
 };
 use tokio::time::Instant;
 
@@ -23,6 +23,8 @@ pub struct RuleRef {
     pub pattern: Pattern,
     /// Which not.
     pub exclude: Vec<Pattern>,
+    /// Who makes it.
+    pub grantor: Option<Grantor>,
 }
 
 /// A rule as it may be shown.
@@ -85,7 +87,10 @@ impl Engine {
         let exclude: Vec<String> = rule.exclude.iter().map(ToString::to_string).collect();
         let mount = rule.mount.bare().to_owned();
         match rules.rules.iter_mut().find(|r| r.destination == id && r.pattern == rule.pattern.as_str()) {
-            Some(known) => (known.exclude, known.mount) = (exclude, mount),
+            Some(known) => {
+                (known.exclude, known.mount) = (exclude, mount);
+                known.grantor.clone_from(&rule.grantor);
+            }
             None => rules.rules.push(Rule {
                 destination: id,
                 key: key.clone(),
@@ -94,6 +99,7 @@ impl Engine {
                 pattern: rule.pattern.to_string(),
                 exclude,
                 created: now,
+                grantor: rule.grantor.clone(),
             }),
         }
         add_pending(&mut rules, &rule.accessor, id);

@@ -125,5 +125,6 @@ pub(crate) fn new_association(
         outcome_at: now,
         entries: Vec::new(),
         single: false,
+        grantor: None,
     }
 }

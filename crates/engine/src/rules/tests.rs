@@ -13,6 +13,7 @@ const VALUE: Option<&str> = Some(r#"{"a":"1"}"#);
 fn rule(pattern: &str, exclude: &[&str]) -> RuleRef {
     let source = secret("x");
     RuleRef {
+        grantor: None,
         accessor: source.accessor,
         mount: source.mount,
         pattern: Pattern::parse(pattern).unwrap(),

@@ -7,7 +7,7 @@ use store::StoreError;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{App, auth, kv, tokens};
+use super::{App, auth, cubbyhole, kv, tokens, wrapping};
 
 /// Without being woken it looks this often.
 const EVERY: Duration = Duration::from_mins(10);
@@ -47,6 +47,8 @@ impl App {
     pub async fn do_chores(&self) -> Result<(), StoreError> {
         kv::erase_disabled(self).await?;
         auth::erase_disabled(self).await?;
-        tokens::sweep(self).await
+        tokens::sweep(self).await?;
+        wrapping::sweep(self).await?;
+        cubbyhole::sweep(self).await
     }
 }

@@ -5,6 +5,8 @@
 pub mod auth;
 mod background;
 pub mod core;
+mod cors;
+mod cubbyhole;
 mod entries;
 mod error;
 mod fields;
@@ -12,19 +14,23 @@ mod identity;
 pub mod json;
 mod keeper;
 mod kv;
+mod leases;
 mod locks;
 mod mounts;
 mod policy;
+mod quotas;
 mod reply;
 mod request;
 mod signal;
 mod sync;
 mod system;
 pub mod tokens;
+mod wrapping;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use destinations::Net;
 use model::{Clock, Entropy};
 use store::{
     Cached, Revision, Store,
@@ -32,21 +38,24 @@ use store::{
 };
 
 use self::{
-    auth::{Caller, Lockouts, Passwords, TokenCache},
+    auth::{Caller, KeyCache, Lockouts, Passwords, TokenCache},
     background::Chores,
     keeper::Keepers,
     locks::Locks,
     mounts::{Migrations, Router},
     policy::Acls,
+    quotas::Quotas,
 };
 pub use self::{
+    cors::Cors,
     error::AppError,
     fields::{Fields, as_integer, as_text, parse_bool, wrong},
     policy::PolicyCheck,
+    quotas::Admission,
     reply::{Content, Envelope, Reply},
     request::{Body, Capability, Operation, Request},
     signal::{NoSignal, SyncSignal},
-    sync::{SyncApi, SyncSettings},
+    sync::{SourceRights, SyncApi, SyncSettings},
 };
 
 /// How often a change is decided anew because others were faster, before the client is told to try
@@ -102,6 +111,8 @@ pub struct AppParts {
     pub signal: Arc<dyn SyncSignal>,
     /// Serves `sys/sync`; a server without it answers 404 there.
     pub sync: Option<SyncApi>,
+    /// The guarded way out, for keys that auth methods fetch; without it they cannot.
+    pub net: Option<Arc<Net>>,
     /// What it says about itself and what it allows.
     pub settings: Settings,
 }
@@ -113,12 +124,16 @@ pub struct App {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) signal: Arc<dyn SyncSignal>,
     pub(crate) sync: Option<SyncApi>,
+    pub(crate) net: Option<Arc<Net>>,
     pub(crate) settings: Settings,
     pub(crate) tokens: TokenCache,
     /// What sets of policies allow.
     pub(crate) acls: Arc<Acls>,
     /// Makes changes of one secret or token wait for each other instead of overtaking each other.
     pub(crate) locks: Locks,
+    pub(crate) quotas: Quotas,
+    pub(crate) cors_held: cors::Held,
+    pub(crate) jwt_keys: KeyCache,
     pub(crate) lockouts: Lockouts,
     pub(crate) passwords: Passwords,
     pub(crate) auth_mounts: Cached<AuthTable>,
@@ -143,9 +158,13 @@ impl App {
             entropy: parts.entropy,
             signal: parts.signal,
             sync: parts.sync,
+            net: parts.net,
             settings: parts.settings,
             tokens: TokenCache::default(),
             locks: Locks::default(),
+            quotas: Quotas::default(),
+            cors_held: cors::Held::default(),
+            jwt_keys: KeyCache::default(),
             lockouts: Lockouts::default(),
             passwords: Passwords::default(),
             auth_mounts: Cached::default(),
@@ -169,20 +188,25 @@ impl App {
         self.admit(request).await.map(drop)
     }
 
-    /// Answers one request.
+    /// Wraps an answer that [`core::Core`] gave itself, if the request wants that.
+    pub(crate) async fn wrapped(&self, request: &Request, reply: Reply) -> Result<Reply, AppError> {
+        wrapping::wrap_reply(self, request, reply).await
+    }
+
+    /// Answers one request: what is open as it is, all else after it is known who asks and decided that
+    /// they may. An answer that is to be wrapped is, whatever it is.
     pub async fn handle(&self, request: &Request) -> Result<Reply, AppError> {
-        if request.wrap_ttl.is_some() {
-            // Asked to wrap an answer, we must not send it unwrapped.
-            return Err(AppError::invalid("response wrapping is not available in keyferry"));
-        }
-        if let Some(answer) = self.handle_open(request).await {
-            return answer;
-        }
-        let (caller, router) = self.admit(request).await?;
-        match router.find(&request.path) {
-            Some(place) => kv::handle(self, &place, request).await.map(|reply| reply.of_engine("kv")),
-            None => self.handle_system(&caller, request).await.map(|reply| reply.of_engine("system")),
-        }
+        let reply = match self.handle_open(request).await {
+            Some(answer) => answer?,
+            None => {
+                let (caller, router) = self.admit(request).await?;
+                match router.find(&request.path) {
+                    Some(place) => kv::handle(self, &place, request).await?.of_engine("kv"),
+                    None => self.handle_system(&caller, request).await?.of_engine("system"),
+                }
+            }
+        };
+        self.wrapped(request, reply).await
     }
 
     async fn admit(&self, request: &Request) -> Result<(Caller, Arc<Router>), AppError> {
@@ -200,7 +224,7 @@ impl App {
             Operation::Write => {
                 let exists = match &place {
                     Some(place) => kv::exists(self, place).await?,
-                    None => self.exists(&request.path).await?,
+                    None => self.exists(&caller, &request.path).await?,
                 };
                 if exists { Capability::Update } else { Capability::Create }
             }
@@ -214,6 +238,7 @@ impl App {
         Some(match request.path.as_str() {
             "sys/leader" => system::leader(self, request),
             "sys/internal/ui/mounts" | "sys/internal/ui/mounts/" => mounts::ui_list(self, request).await,
+            path if path.starts_with("sys/wrapping/") => return wrapping::handle_open(self, request).await,
             path => match path.strip_prefix("sys/internal/ui/mounts/") {
                 Some(path) => mounts::ui_mount(self, request, path).await,
                 None => match auth::handle_open(self, request).await {
@@ -225,7 +250,10 @@ impl App {
     }
 
     /// Whether what a write names, outside secrets engines, exists already.
-    async fn exists(&self, path: &str) -> Result<bool, AppError> {
+    async fn exists(&self, caller: &Caller, path: &str) -> Result<bool, AppError> {
+        if let Some(path) = path.strip_prefix("cubbyhole/") {
+            return cubbyhole::exists(self, caller, path).await;
+        }
         if let Some(rest) = path.strip_prefix("identity/") {
             return identity::exists(self, rest).await;
         }
@@ -255,8 +283,16 @@ impl App {
             Some("capabilities") => auth::capabilities_of_token(self, request).await,
             Some("capabilities-accessor") => auth::capabilities_of_accessor(self, request).await,
             Some("internal/ui/resultant-acl") => policy::resultant_acl(caller, request),
+            Some("config/cors") => cors::handle(self, request).await,
+            Some("renew" | "revoke") => leases::handle(self, request, path.trim_start_matches("sys/")).await,
             Some(rest) => {
-                if let Some(path) = below(rest, "auth") {
+                if let Some(rest) = rest.strip_prefix("leases/") {
+                    leases::handle(self, request, rest).await
+                } else if let Some(rest) = rest.strip_prefix("wrapping/") {
+                    wrapping::handle(self, caller, request, rest).await
+                } else if let Some(rest) = rest.strip_prefix("quotas/") {
+                    quotas::handle(self, request, rest).await
+                } else if let Some(path) = below(rest, "auth") {
                     auth::sys_auth(self, request, path).await
                 } else if let Some(path) = rest.strip_prefix("mounts/auth/").filter(|p| p.ends_with("/tune"))
                 {
@@ -276,12 +312,10 @@ impl App {
                     Err(AppError::unsupported_path())
                 }
             }
-            None if path.starts_with("cubbyhole/") => {
-                Err(AppError::invalid("the cubbyhole engine is not available in keyferry"))
-            }
-            None => match path.strip_prefix("identity/") {
-                Some(rest) => identity::handle(self, request, rest).await,
-                None => Err(AppError::no_route(path)),
+            None => match (path.strip_prefix("identity/"), path.strip_prefix("cubbyhole/")) {
+                (Some(rest), _) => identity::handle(self, request, rest).await,
+                (_, Some(rest)) => cubbyhole::handle(self, caller, request, rest).await,
+                _ => Err(AppError::no_route(path)),
             },
         }
     }

@@ -33,6 +33,10 @@ pub struct Envelope {
     pub warnings: Vec<String>,
     /// The members of `data` are repeated at the top level, which old clients still read.
     pub injected: bool,
+    /// The token under which the real answer is kept; `None` prints as null.
+    pub wrap_info: Option<Json>,
+    /// A lease's id, and whether it can be renewed.
+    pub lease: Option<(String, bool)>,
     /// Seconds. KV v1 tells how long a value may be kept.
     pub lease_duration: u64,
     /// The type of the engine that answered: `kv`, `system`, `token`. Left empty it is told by the path.
@@ -132,12 +136,17 @@ impl Envelope {
         let data = self.data.as_deref().map_or(&b"null"[..], Vec::as_slice);
         let room = 320 + data.len() * if self.injected { 2 } else { 1 };
         json::object_with_room(room, |o| {
-            o.put_plain("request_id", request_id)
-                .put_json("lease_id", br#""""#)
-                .put_json("renewable", b"false")
+            let (lease_id, renewable) = match &self.lease {
+                Some((id, renewable)) => (id.as_str(), *renewable),
+                None => ("", false),
+            };
+            // The kept answer has an id of its own, and the one that stands for it none, as in Vault.
+            o.put("request_id", if self.wrap_info.is_some() { "" } else { request_id })
+                .put("lease_id", lease_id)
+                .put("renewable", &renewable)
                 .put("lease_duration", &self.lease_duration)
                 .put_json("data", data)
-                .put_json("wrap_info", b"null")
+                .put_json("wrap_info", self.wrap_info.as_deref().map_or(&b"null"[..], Vec::as_slice))
                 .put("warnings", &(!self.warnings.is_empty()).then_some(&self.warnings))
                 .put_json("auth", self.auth.as_deref().map_or(&b"null"[..], Vec::as_slice))
                 .put("mount_type", self.mount_type);

@@ -2,7 +2,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Body;
 
@@ -93,13 +93,70 @@ impl Service {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        let request = match read_request(&parts, body, &self.limits, self.core.request_id()).await {
+        let origin = parts.headers.get(header::ORIGIN).cloned();
+        let allowed = match &origin {
+            None => None,
+            Some(origin) => match self.core.cors().await {
+                Err(error) => return Refusal::of(error, "").into_response(),
+                Ok(None) => None,
+                Ok(Some(cors)) if origin.to_str().is_ok_and(|origin| cors.allows(origin)) => Some(cors),
+                Ok(Some(_)) => {
+                    return Refusal::new(StatusCode::FORBIDDEN, "origin not allowed").into_response();
+                }
+            },
+        };
+        let mut response = match &allowed {
+            Some(cors) if parts.method == Method::OPTIONS => preflight(&cors.headers()),
+            _ => self.answer_admitted(&parts, body).await,
+        };
+        if let (Some(_), Some(origin)) = (allowed, origin) {
+            let headers = response.headers_mut();
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        response
+    }
+
+    /// Answers a request if no quota holds it up.
+    async fn answer_admitted<B>(&self, parts: &http::request::Parts, body: B) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let request = match read_request(parts, body, &self.limits, self.core.request_id()).await {
             Ok(request) => request,
             Err(refusal) => return refusal.into_response(),
         };
-        match self.core.handle(&request).await {
-            Ok(answer) => reply(answer, &request.id),
-            Err(error) => Refusal::of(error, &request.id).into_response(),
+        let admission = match self.core.quota(&request).await {
+            Ok(admission) => admission,
+            Err(error) => return Refusal::of(error, &request.id).into_response(),
+        };
+        let mut response = if admission.exceeded {
+            let text = format!("request path \"{}\": rate limit quota exceeded", request.path);
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, text).into_response()
+        } else {
+            match self.core.handle(&request).await {
+                Ok(answer) => reply(answer, &request.id),
+                Err(error) => Refusal::of(error, &request.id).into_response(),
+            }
+        };
+        for (name, number) in admission.headers {
+            response.headers_mut().insert(name, HeaderValue::from(number));
         }
+        response
     }
+}
+
+/// What a browser is told that asks before it calls.
+fn preflight(headers: &str) -> Response<Full<Bytes>> {
+    let mut response = reply(crate::app::Reply::empty(), "");
+    let to = response.headers_mut();
+    to.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("DELETE, GET, OPTIONS, POST, PUT, LIST, PATCH"),
+    );
+    if let Ok(headers) = HeaderValue::from_str(headers) {
+        to.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, headers);
+    }
+    to.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("300"));
+    response
 }

@@ -75,6 +75,37 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "auth/token/revoke-accessor", r#"{"accessor":"a"}"#),
     ("LIST", "auth/token/accessors", ""),
     ("POST", "auth/token/tidy", ""),
+    ("GET", "sys/auth/approle", ""),
+    ("POST", "sys/auth/approle", r#"{"type":"approle"}"#),
+    ("DELETE", "sys/auth/approle", ""),
+    ("POST", "sys/auth/userpass/tune", r#"{"description":"new"}"#),
+    ("POST", "sys/mounts/auth/userpass/tune", r#"{"description":"new"}"#),
+    ("LIST", "auth/userpass/users", ""),
+    ("GET", "auth/userpass/users/anna", ""),
+    ("POST", "auth/userpass/users/anna", r#"{"password":"new"}"#),
+    ("POST", "auth/userpass/users/none", r#"{"password":"new"}"#),
+    ("POST", "auth/userpass/users/anna/password", r#"{"password":"new"}"#),
+    ("POST", "auth/userpass/users/anna/policies", r#"{"token_policies":"root"}"#),
+    ("DELETE", "auth/userpass/users/anna", ""),
+    ("GET", "auth/userpass/login/anna", ""),
+    ("POST", "auth/userpass/login", r#"{"password":"pw"}"#),
+    ("POST", "auth/none/login", r#"{"password":"pw"}"#),
+    ("POST", "sys/wrapping/rewrap", r#"{"token":"x"}"#),
+    ("LIST", "sys/leases/lookup/auth", ""),
+    ("POST", "sys/leases/revoke", r#"{"lease_id":"x/y"}"#),
+    ("POST", "sys/leases/revoke/x/y", ""),
+    ("POST", "sys/leases/revoke-prefix/auth", ""),
+    ("POST", "sys/leases/revoke-force/auth", ""),
+    ("POST", "sys/leases/tidy", ""),
+    ("POST", "sys/revoke", r#"{"lease_id":"x/y"}"#),
+    ("GET", "sys/quotas/config", ""),
+    ("POST", "sys/quotas/config", r#"{"rate_limit_exempt_paths":"*"}"#),
+    ("LIST", "sys/quotas/rate-limit", ""),
+    ("POST", "sys/quotas/rate-limit/x", r#"{"rate":1}"#),
+    ("DELETE", "sys/quotas/rate-limit/x", ""),
+    ("GET", "sys/config/cors", ""),
+    ("POST", "sys/config/cors", r#"{"allowed_origins":"*"}"#),
+    ("DELETE", "sys/config/cors", ""),
     ("LIST", "auth/token/roles", ""),
     ("GET", "auth/token/roles/r", ""),
     ("POST", "auth/token/roles/r", "{}"),
@@ -88,6 +119,10 @@ const SELF_ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "auth/token/renew-self", ""),
     ("POST", "sys/capabilities-self", r#"{"path":"a"}"#),
     ("GET", "sys/internal/ui/resultant-acl", ""),
+    ("POST", "cubbyhole/a", r#"{"k":"v"}"#),
+    ("GET", "cubbyhole/a", ""),
+    ("LIST", "cubbyhole", ""),
+    ("DELETE", "cubbyhole/a", ""),
     ("POST", "auth/token/revoke-self", ""),
 ];
 
@@ -97,6 +132,8 @@ async fn every_route_refuses_who_is_unknown_or_powerless() {
     bench.post("secret/data/a", r#"{"data":{"p":"hunter2"}}"#).await;
     bench.post("sys/mounts/old", r#"{"type":"kv"}"#).await;
     bench.post("old/a", r#"{"p":"hunter2"}"#).await;
+    bench.post("sys/auth/userpass", r#"{"type":"userpass"}"#).await;
+    bench.post("auth/userpass/users/anna", r#"{"password":"pw"}"#).await;
     let powerless = bench.token(r#"{"policies":["ops"],"no_default_policy":true,"id":"powerless"}"#).await;
     let weak = bench.token(r#"{"policies":["ops"],"id":"weak"}"#).await;
     let before = (bench.get("sys/mounts").await.data(), bench.list("auth/token/accessors").await.keys());

@@ -40,7 +40,7 @@ async fn auth_mounts_are_enabled_shown_tuned_and_disabled() {
         (
             "x",
             r#"{"type":"ldap"}"#,
-            "plugin not found in the catalog: available auth methods are approle, userpass",
+            "plugin not found in the catalog: available auth methods are approle, jwt, userpass",
         ),
         ("x", r#"{"type":"userpass","local":true}"#, "local mounts are not available in keyferry"),
         ("x", "{}", "backend type must be specified as a string"),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use destinations::{Net, NetSettings, net::Snapshot};
 use http_body_util::{BodyExt as _, Full};
 use model::{DestinationId, ManualClock, SecretBytes, SeededEntropy, Timestamp};
 use serde_json::{Map, Value};
@@ -55,12 +56,17 @@ impl Bench {
         let id = Some(SecretBytes::from(ROOT));
         tokens::create_root(&store, clock.as_ref(), entropy.as_ref(), id).await.unwrap();
         let signals = Arc::new(Signals::default());
+        let net =
+            NetSettings { system_roots: false, allow_private_networks: false, ..NetSettings::default() };
+        let environment = Arc::new(Snapshot::default());
+        let net = Net::new(net, environment, clock.clone(), entropy.clone()).unwrap();
         let app = Arc::new(App::new(AppParts {
             store: store.clone(),
             clock: clock.clone(),
             entropy,
             signal: signals.clone(),
             sync: None,
+            net: Some(net),
             settings,
         }));
         let service = Service::new(Core::of(app.clone()), limits);

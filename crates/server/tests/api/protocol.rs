@@ -58,20 +58,6 @@ async fn there_is_the_root_namespace_only() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_to_be_wrapped_is_not_given_bare() {
-    let bench = Bench::new().await;
-    bench.post("secret/data/a", r#"{"data":{"p":"hunter2"}}"#).await;
-    let wrap = async |ttl: &str| {
-        bench.send("GET", "secret/data/a", "", &[("X-Vault-Token", ROOT), ("X-Vault-Wrap-TTL", ttl)]).await
-    };
-    assert_snapshot!(wrap("5m").await, @r#"400 {"errors":["response wrapping is not available in keyferry"]}"#);
-    assert_snapshot!(wrap("-5").await, @r#"400 {"errors":["error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative"]}"#);
-    assert_snapshot!(wrap("soon").await, @r#"400 {"errors":["error parsing X-Vault-Wrap-TTL header: not a duration"]}"#);
-    assert_eq!(wrap("0").await.status, 200);
-    assert_eq!(wrap("").await.status, 200);
-}
-
-#[tokio::test]
 async fn unknown_methods_are_405_with_an_empty_list() {
     let bench = Bench::new().await;
     for method in ["OPTIONS", "TRACE", "CONNECT", "FOO", "HEAD", "list", "get"] {

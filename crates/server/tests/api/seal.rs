@@ -24,6 +24,7 @@ struct Apps(Arc<ManualClock>, Arc<dyn Entropy>);
 impl Opener for Apps {
     async fn open(&self, store: Store) -> Result<Opened, String> {
         let app = App::new(AppParts {
+            net: None,
             store,
             clock: self.0.clone(),
             entropy: Arc::clone(&self.1),

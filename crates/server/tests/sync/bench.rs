@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Full};
 use model::{Clock, Entropy, SeededEntropy, Timestamp};
 use serde_json::{Value, json};
 use server::{
-    app::{App, AppParts, Settings, SyncApi, SyncSettings, core::Core, tokens},
+    app::{App, AppParts, Settings, SourceRights, SyncApi, SyncSettings, core::Core, tokens},
     http::{Limits, Service},
 };
 use store::{Memory, RootKey, Store};
@@ -75,10 +75,19 @@ impl Bench {
     }
 
     pub(crate) async fn with(sync: SyncSettings) -> Self {
-        Self::made(sync, keeper::Options::default()).await
+        Self::build(sync, keeper::Options::default(), false).await
+    }
+
+    /// With `sync.continuous_authorisation`.
+    pub(crate) async fn watched() -> Self {
+        Self::build(SyncSettings::default(), keeper::Options::default(), true).await
     }
 
     pub(crate) async fn made(sync: SyncSettings, keeper: keeper::Options) -> Self {
+        Self::build(sync, keeper, false).await
+    }
+
+    async fn build(sync: SyncSettings, keeper: keeper::Options, watched: bool) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(Instant::now()));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
         let key = RootKey::random(entropy.as_ref());
@@ -108,8 +117,12 @@ impl Bench {
             entropy: Arc::clone(&entropy),
             settings: engine::Settings::default(),
         });
+        if watched {
+            engine.authorise_by(Arc::new(SourceRights::new(store.clone())));
+        }
         engine.start().await.unwrap();
         let app = App::new(AppParts {
+            net: None,
             store: store.clone(),
             clock,
             entropy,
@@ -134,6 +147,11 @@ impl Bench {
         let made = bench.post("auth/token/create", json!({ "policies": ["default"] })).await;
         made.body["auth"]["client_token"].as_str().unwrap().clone_into(&mut bench.powerless);
         bench
+    }
+
+    /// The root token.
+    pub(crate) fn root(&self) -> &str {
+        &self.root
     }
 
     /// Asks until the status of a destination's one association is this one.

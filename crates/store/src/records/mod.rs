@@ -16,8 +16,8 @@ pub use identity::{IdentityKey, IdentityKeys};
 pub use kv::{Folder, SecretMeta, SecretVersion, VersionMeta};
 pub use policies::{Policy, PolicyIndex};
 pub use sync::{
-    Association, Cause, Destination, Failure, LedgerEntry, Links, NameClaim, Outbox, Outcome, Purge, Receipt,
-    Rule, Rules, SharedCredential, SyncConfig,
+    Association, Cause, Destination, Failure, Grantor, LedgerEntry, Links, NameClaim, Outbox, Outcome, Purge,
+    Receipt, Rule, Rules, SharedCredential, SyncConfig,
 };
 pub use system::{KvConfig, Mount, MountConfig, MountTable, StoreHeader};
 pub use tokens::{Token, TokenByAccessor};

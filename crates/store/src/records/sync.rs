@@ -86,6 +86,19 @@ pub struct Association {
     pub entries: Vec<LedgerEntry>,
     /// A person associated just this secret. Otherwise rules did, and it goes when they go.
     pub single: bool,
+    /// Whose right to read the source it lives by, where that is watched; `None`: nobody's is known.
+    pub grantor: Option<Grantor>,
+}
+
+/// Whoever associated a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grantor {
+    /// The names of their token's policies.
+    pub policies: Vec<String>,
+    /// The entity their token stood for.
+    pub entity: Option<String>,
+    /// The accessor of their token.
+    pub accessor: String,
 }
 
 /// The rules by which secrets of one mount are associated with destinations. One record, so that
@@ -117,6 +130,8 @@ pub struct Rule {
     pub exclude: Vec<String>,
     /// When it was made.
     pub created: Timestamp,
+    /// Whose right to read the secrets its associations live by, where that is watched.
+    pub grantor: Option<Grantor>,
 }
 
 impl Association {

@@ -6,7 +6,7 @@ use store::{
     records::{AuthMount, Token},
 };
 
-use super::{approle::AppRole, caller::Caller, terms::Terms, userpass::UserPass};
+use super::{approle::AppRole, caller::Caller, jwt::Jwt, terms::Terms, userpass::UserPass};
 use crate::app::{App, AppError, Operation, Reply, Request, tokens};
 
 /// A way to log in. It has no state of its own: what it knows is in tables that belong to its mounts.
@@ -39,7 +39,7 @@ pub(crate) struct Site<'a> {
 
 /// Every method there is, in the order of their slugs. Tokens are not among them: they are what the
 /// others give out.
-pub(super) const ALL: [&dyn Method; 2] = [&AppRole, &UserPass];
+pub(super) const ALL: [&dyn Method; 3] = [&AppRole, &Jwt, &UserPass];
 
 pub(super) fn method(slug: &str) -> Option<&'static dyn Method> {
     ALL.into_iter().find(|method| method.slug() == slug)

@@ -7,6 +7,7 @@
 mod approle;
 mod caller;
 mod capabilities;
+mod jwt;
 mod lockout;
 mod login;
 mod methods;
@@ -20,6 +21,7 @@ pub(super) use caller::{
     rights_of,
 };
 pub(super) use capabilities::{capabilities_of_accessor, capabilities_of_token, capabilities_self};
+pub(super) use jwt::KeyCache;
 pub(super) use lockout::Lockouts;
 pub(super) use login::renewal_limits;
 pub(super) use methods::{exists, handle, handle_open};

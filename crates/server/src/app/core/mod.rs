@@ -18,7 +18,7 @@ use model::{Clock, Entropy};
 use store::{AutoUnseal, Backend, Guard, Store};
 use tokio_util::sync::CancellationToken;
 
-use super::{App, AppError, Operation, Reply, Request, Settings};
+use super::{Admission, App, AppError, Cors, Operation, Reply, Request, Settings};
 pub use init::Made;
 use rites::Rites;
 
@@ -185,6 +185,22 @@ impl Core {
         model::uuid_v4(self.entropy.as_ref())
     }
 
+    /// Counts a request under the quota that holds for it. While nothing is open there are none.
+    pub async fn quota(&self, request: &Request) -> Result<Admission, AppError> {
+        match self.open.load_full() {
+            Some(serving) => serving.app.quota(request).await,
+            None => Ok(Admission::default()),
+        }
+    }
+
+    /// Who may call from a browser; `None`: nobody.
+    pub async fn cors(&self) -> Result<Option<Arc<Cors>>, AppError> {
+        match self.open.load_full() {
+            Some(serving) => serving.app.cors().await,
+            None => Ok(None),
+        }
+    }
+
     /// Answers one request.
     pub async fn handle(&self, request: &Request) -> Result<Reply, AppError> {
         let serving = self.open.load_full();
@@ -200,7 +216,8 @@ impl Core {
                 && is_about_keys(path)
             {
                 serving.app.permit(request).await?;
-                return self.about_keys(&serving.app, request, path).await;
+                let reply = self.about_keys(&serving.app, request, path).await?;
+                return serving.app.wrapped(request, reply).await;
             }
         }
         match serving {

@@ -216,7 +216,10 @@ async fn write(
             next.disabled = disabled;
         }
         match save(&app.store, known.as_ref(), Some(&next)).await {
-            Ok(()) if known.is_some() => return Ok(Reply::empty()),
+            Ok(()) if known.is_some() => {
+                app.rights_changed();
+                return Ok(Reply::empty());
+            }
             Ok(()) => {
                 return Ok(Reply::object(MOUNT_TYPE, |o| {
                     o.put("aliases", &None::<()>).put("id", &next.id).put("name", &next.name);
@@ -249,6 +252,7 @@ async fn delete(app: &App, id: &str) -> Result<Reply, AppError> {
             Ok(()) => {
                 // Its tokens are dead from now on.
                 app.chores.wake();
+                app.rights_changed();
                 return Ok(Reply::empty());
             }
             Err(store::StoreError::Conflict) => {}

@@ -1,5 +1,6 @@
 //! `sys/sync/*` and `sys/activation-flags`: the founding API (vault-sync-api.md 3 and 5).
 
+mod rights;
 mod rules;
 mod shared;
 
@@ -11,7 +12,12 @@ use engine::{
 };
 use model::{DestinationId, DestinationKey, DestinationName, MountPath, SecretPath};
 use serde_json::{Map, Value, json};
-use store::{Node, Store, records::Mount};
+use store::{
+    Node, Store,
+    records::{Grantor, Mount},
+};
+
+pub use rights::SourceRights;
 
 use super::{
     App, AppError, Capability, Fields, Operation, Reply, Request,
@@ -45,6 +51,10 @@ impl SyncSignal for Engine {
     fn pending(&self, destination: DestinationId, source: Node) {
         Engine::pending(self, destination, source);
     }
+
+    fn rights_changed(&self) {
+        Engine::rights_changed(self);
+    }
 }
 
 /// Whether a path belongs here.
@@ -75,9 +85,8 @@ pub(super) async fn exists(app: &App, path: &str) -> Result<bool, AppError> {
 /// Answers an authorised request.
 pub(super) async fn handle(app: &App, caller: &Caller, request: &Request) -> Result<Reply, AppError> {
     let sync = app.sync.as_ref().ok_or_else(AppError::unsupported_path)?;
-    let may_read = MayRead(&caller.acl);
     match (below(&request.path, "sys/sync"), below(&request.path, "sys/activation-flags")) {
-        (Some(path), _) => sync.handle(request, path, &may_read).await,
+        (Some(path), _) => sync.handle(caller, request, path).await,
         (_, Some("secrets-sync/activate")) if request.operation == Operation::Write => sync.activate().await,
         _ => Err(AppError::unsupported_path()),
     }
@@ -95,6 +104,16 @@ impl MayRead<'_> {
     /// Everything that is or will be below a path that ends in `/`.
     fn all_below(&self, path: &str) -> bool {
         self.0.reads_all_below(path)
+    }
+}
+
+/// By whose right an association lives, where that is watched.
+fn grantor_of(caller: &Caller) -> Grantor {
+    let token = &caller.token.record;
+    Grantor {
+        policies: token.policies.clone(),
+        entity: token.entity.clone(),
+        accessor: token.accessor.clone(),
     }
 }
 
@@ -126,7 +145,7 @@ impl SyncApi {
     }
 
     /// Serves a path below `sys/sync/`.
-    async fn handle(&self, request: &Request, path: &str, may_read: &MayRead<'_>) -> Result<Reply, AppError> {
+    async fn handle(&self, caller: &Caller, request: &Request, path: &str) -> Result<Reply, AppError> {
         use Operation::{Delete, List, Patch, Read, Write};
         self.check_activated().await?;
         let parts: Vec<_> = path.trim_end_matches('/').split('/').collect();
@@ -146,7 +165,7 @@ impl SyncApi {
             (Delete, ["destinations", kind, name]) => self.delete_destination(request, kind, name).await,
             (Read, ["destinations", kind, name, "associations"]) => self.read_associations(kind, name).await,
             (Write, ["destinations", kind, name, "associations", "set"]) => {
-                self.set_association(request, kind, name, may_read).await
+                self.set_association(caller, request, kind, name).await
             }
             (Write, ["destinations", kind, name, "associations", "remove"]) => {
                 self.remove_association(request, kind, name).await
@@ -322,10 +341,10 @@ impl SyncApi {
 
     async fn set_association(
         &self,
+        caller: &Caller,
         request: &Request,
         kind: &str,
         name: &str,
-        may_read: &MayRead<'_>,
     ) -> Result<Reply, AppError> {
         self.check_kind(kind)?;
         let key = destination_key(kind, name)?;
@@ -337,21 +356,22 @@ impl SyncApi {
                 match self.associated_singly(&key, found.as_ref(), path).await? {
                     Some(path) => path,
                     None => {
-                        let reply = self.set_rule(&key, mount, pattern, exclude, may_read).await?;
+                        let reply = self.set_rule(caller, &key, mount, pattern, exclude).await?;
                         return Ok(reply.warn_of_unknown(unknown));
                     }
                 }
             }
         };
         // A caller who may not read the secret learns nothing about mount or secret.
-        if !may_read.one(&format!("{}data/{path}", mount.as_str())) {
+        if !MayRead(&caller.acl).one(&format!("{}data/{path}", mount.as_str())) {
             return Err(AppError::Denied(format!(
                 "permission denied to read the content of the secret {path} in mount {}",
                 mount.bare()
             )));
         }
         let found = found.ok_or_else(|| no_kv_mount(&mount))?;
-        let source = SourceRef { accessor: found.accessor, mount, path };
+        let grantor = Some(grantor_of(caller));
+        let source = SourceRef { accessor: found.accessor, mount, path, grantor };
         let views = self.engine.set_association(&key, &source).await.map_err(not_associated)?;
         Ok(associated(&key, &views, true).warn_of_unknown(unknown))
     }

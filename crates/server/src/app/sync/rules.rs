@@ -10,7 +10,9 @@ use engine::{
 use model::{DestinationKey, MountPath, SecretPath};
 use serde_json::{Value, json};
 
-use super::{AppError, Fields, MayRead, Reply, Request, SYSTEM, SyncApi, associated_data, not_associated};
+use super::{
+    AppError, Caller, Fields, MayRead, Reply, Request, SYSTEM, SyncApi, associated_data, not_associated,
+};
 
 /// So many members are shown in the answer to a set; more are read from the destination's associations.
 const SHOWN: usize = 1000;
@@ -97,22 +99,28 @@ impl SyncApi {
     /// where the pattern begins: also what is not there yet, since that will be delivered too.
     pub(super) async fn set_rule(
         &self,
+        caller: &Caller,
         key: &DestinationKey,
         mount: MountPath,
         pattern: Pattern,
         exclude: Vec<Pattern>,
-        may_read: &MayRead<'_>,
     ) -> Result<Reply, AppError> {
         let found = self.mount(&mount).await?;
         let folder: String = pattern.folder().iter().flat_map(|segment| [*segment, "/"]).collect();
-        if !may_read.all_below(&format!("{}data/{folder}", mount.as_str())) {
+        if !MayRead(&caller.acl).all_below(&format!("{}data/{folder}", mount.as_str())) {
             return Err(AppError::Denied(format!(
                 "permission denied to read the content of every secret below {folder} in mount {}",
                 mount.bare()
             )));
         }
         let found = found.ok_or_else(|| super::no_kv_mount(&mount))?;
-        let rule = RuleRef { accessor: found.accessor, mount, pattern, exclude };
+        let rule = RuleRef {
+            accessor: found.accessor,
+            mount,
+            pattern,
+            exclude,
+            grantor: Some(super::grantor_of(caller)),
+        };
         let made = self.engine.set_rule(key, &rule).await.map_err(not_associated)?;
         self.answer(key, made).await
     }

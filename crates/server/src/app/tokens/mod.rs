@@ -18,8 +18,9 @@ use super::{
 };
 use create::{How, create};
 pub(super) use create::{ROOT_TOKEN_LEN, Times, base62, new_id, random_text, store_token};
-pub(super) use renew::{Limits, renew};
-pub(super) use revoke::{revoke, sweep};
+use renew::renew;
+pub(super) use renew::{Limits, renew_by};
+pub(super) use revoke::{revoke, revoke_all, sweep};
 pub(super) use roles::exists as role_exists;
 pub(super) use show::auth_json;
 use show::{accessors, lookup_reply};

@@ -17,7 +17,7 @@ pub(crate) struct Limits {
 }
 
 /// Renews the token under a key; a batch token has none, and cannot be renewed.
-pub(crate) async fn renew(
+pub(super) async fn renew(
     app: &App,
     key: Option<&RecordKey<Token>>,
     id: Option<&SecretBytes>,

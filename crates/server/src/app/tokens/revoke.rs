@@ -16,7 +16,6 @@ pub(crate) async fn revoke(app: &App, key: &RecordKey<Token>) -> Result<(), AppE
         match transaction.commit().await {
             Ok(_) => {
                 app.chores.wake();
-                app.rights_changed();
                 return Ok(());
             }
             Err(StoreError::Conflict) => {}
@@ -43,10 +42,7 @@ pub(super) async fn revoke_orphan(app: &App, key: &RecordKey<Token>) -> Result<R
             }
         }
         match transaction.commit().await {
-            Ok(_) => {
-                app.rights_changed();
-                return Ok(Reply::empty());
-            }
+            Ok(_) => return Ok(Reply::empty()),
             Err(StoreError::Conflict) => {}
             Err(other) => return Err(other.into()),
         }
@@ -55,7 +51,6 @@ pub(super) async fn revoke_orphan(app: &App, key: &RecordKey<Token>) -> Result<R
 }
 
 /// Removes every token whose record says so.
-#[expect(dead_code, reason = "for leases, which come next")]
 pub(crate) async fn revoke_all(app: &App, which: impl Fn(&Token) -> bool) -> Result<(), AppError> {
     for (key, token) in app.store.scan_all(&app.store.keys().tokens()).await? {
         if which(&token.record) {

@@ -38,12 +38,21 @@ pub(crate) struct Passwords {
     room: Semaphore,
     memory: u32,
     turns: u32,
+    /// What was worked on so far: memory and turns.
+    #[cfg(test)]
+    worked: std::sync::Mutex<Vec<(u32, u32)>>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
         // OWASP's first choice (2024): 19 MiB, two turns.
-        Self { room: Semaphore::new(AT_ONCE), memory: Params::DEFAULT_M_COST, turns: Params::DEFAULT_T_COST }
+        Self {
+            room: Semaphore::new(AT_ONCE),
+            memory: Params::DEFAULT_M_COST,
+            turns: Params::DEFAULT_T_COST,
+            #[cfg(test)]
+            worked: std::sync::Mutex::default(),
+        }
     }
 }
 
@@ -83,6 +92,8 @@ impl Passwords {
         salt: Vec<u8>,
         password: SecretBytes,
     ) -> Result<Vec<u8>, AppError> {
+        #[cfg(test)]
+        self.worked.lock().unwrap().push((memory, turns));
         let failed = || AppError::Internal("a password could not be hashed".to_owned());
         let _turn = self.room.acquire().await.map_err(|_| failed())?;
         let work = move || {
@@ -118,6 +129,9 @@ mod tests {
         for password in ["", "-", "hunter2"] {
             assert_eq!(passwords.verify(Hashed::default(), password.into()).await, Ok(false));
         }
+        // Every verification was the same work, whoever it was.
+        let worked = passwords.worked.lock().unwrap().clone();
+        assert_eq!(worked, [(64, 1); 9]);
         let long = "x".repeat(LONGEST + 1);
         assert_eq!(passwords.verify(hashed, long.as_str().into()).await, Ok(false));
         assert!(passwords.hash(&entropy, long.as_str().into()).await.is_err());
