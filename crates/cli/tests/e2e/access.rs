@@ -129,7 +129,7 @@ fn answers_travel_in_wrappings() {
     let server = Server::dev();
     let Some(mut bao) = Bao::at(&server) else { return };
     bao.ok(&["kv", "put", "secret/a", "p=hunter2"]);
-    let wrapped = bao.ok(&["kv", "get", "-wrap-ttl=5m", "-field=wrapping_token", "secret/a"]);
+    let wrapped = bao.ok(&["read", "-wrap-ttl=5m", "-field=wrapping_token", "secret/data/a"]);
     let looked = bao.json(&["write", "sys/wrapping/lookup", &format!("token={wrapped}")]);
     assert_eq!(looked["data"]["creation_path"], "secret/data/a");
     assert_eq!(bao.json(&["unwrap", &wrapped])["data"]["data"]["p"], "hunter2");

@@ -77,7 +77,7 @@ def test_tokens(client):
 
 
 def test_token_roles(client):
-    client.auth.token.create_or_update_role("ci", allowed_policies="reader", orphan=True, period="1h", renewable=True)
+    client.auth.token.create_or_update_role("ci", allowed_policies="reader", orphan=True, token_period="1h", renewable=True)
     assert client.auth.token.list_roles()["data"]["keys"] == ["ci"]
     role = client.auth.token.read_role("ci")["data"]
     assert role["allowed_policies"] == ["reader"] and role["period"] == 3600

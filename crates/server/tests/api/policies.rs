@@ -174,7 +174,6 @@ async fn sudo_is_asked_for_where_it_should_be() {
     let (plain, boss) = (bench.token_of("plain").await, bench.token_of("boss").await);
     for (method, path, body) in [
         ("POST", "sys/remount", r#"{"from":"a","to":"b"}"#),
-        ("PUT", "sys/seal", ""),
         ("LIST", "auth/token/accessors", ""),
         ("POST", "sys/auth/x", r#"{"type":"approle"}"#),
         ("DELETE", "sys/auth/x", ""),

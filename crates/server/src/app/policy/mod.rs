@@ -43,7 +43,6 @@ const MOST_PARSED: usize = 4096;
 const MOST_ACLS: usize = 256;
 
 const RESPONSE_WRAPPING_TEXT: &str = r#"
-path "cubbyhole/response" { capabilities = ["create", "read"] }
 path "sys/wrapping/unwrap" { capabilities = ["update"] }
 "#;
 
@@ -285,7 +284,7 @@ mod tests {
     #[test]
     fn the_built_in_policies_are_readable() {
         assert_eq!(rules::parse(DEFAULT_TEXT).unwrap().rules.len(), 17);
-        assert_eq!(rules::parse(RESPONSE_WRAPPING_TEXT).unwrap().rules.len(), 2);
+        assert_eq!(rules::parse(RESPONSE_WRAPPING_TEXT).unwrap().rules.len(), 1);
     }
 
     #[test]
