@@ -132,7 +132,8 @@ fn answers_travel_in_wrappings() {
     let wrapped = bao.ok(&["read", "-wrap-ttl=5m", "-field=wrapping_token", "secret/data/a"]);
     let looked = bao.json(&["write", "sys/wrapping/lookup", &format!("token={wrapped}")]);
     assert_eq!(looked["data"]["creation_path"], "secret/data/a");
-    assert_eq!(bao.json(&["unwrap", &wrapped])["data"]["data"]["p"], "hunter2");
+    let opened: Value = serde_json::from_str(&bao.ok(&["unwrap", "-format=json", &wrapped])).unwrap();
+    assert_eq!(opened["data"]["data"]["p"], "hunter2");
     assert!(bao.fails(&["unwrap", &wrapped]).contains("wrapping token is not valid or does not exist"));
     // With the wrapping token as one's own.
     let wrapped = bao.ok(&["token", "create", "-wrap-ttl=60", "-policy=default", "-field=wrapping_token"]);

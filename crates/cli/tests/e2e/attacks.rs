@@ -1,6 +1,7 @@
 //! Attacks on a running server, after advisories of the field. SECURITY.md lists them.
 
 use std::{
+    fmt::Write as _,
     io::{Read as _, Write as _},
     net::TcpStream,
     time::Duration,
@@ -142,7 +143,7 @@ async fn nobody_becomes_root_by_spelling() {
             ("sys/policies/acl/root", json!({ "policy": "path \"a\" {}" })),
             ("sys/policies/acl/RooT", json!({ "policy": "path \"a\" {}" })),
         ] {
-            let answer = admin.post(&format!("{path}"), body.clone()).await;
+            let answer = admin.post(path, body.clone()).await;
             assert_eq!(answer.status.as_u16(), 400, "{path} {body}: {answer:?}");
         }
         let role = json!({ "allowed_policies": [word], "allowed_policies_glob": "*" });
@@ -155,7 +156,7 @@ async fn nobody_becomes_root_by_spelling() {
     for path in
         ["auth/userpass/users/eve", "auth/approle/role/eve", "auth/jwt/role/eve", "identity/entity/name/eve"]
     {
-        root.get(&format!("{path}")).await.expect(404);
+        root.get(path).await.expect(404);
     }
 }
 
@@ -213,7 +214,7 @@ async fn strangers_change_nothing() {
             "sys/quotas/config",
             "sys/config/cors",
         ] {
-            state.push(root.get(&format!("{path}")).await.data());
+            state.push(root.get(path).await.data());
         }
         state.push(root.list("auth/token/accessors").await.data());
         state.push(root.list("auth/userpass/users").await.data());
@@ -269,8 +270,10 @@ async fn policies_cannot_bring_the_server_down() {
         assert_eq!(put(opener.repeat(100_000)).await, 400, "{opener:?}");
         assert_eq!(put(format!("{{\"a\":{}", opener.repeat(100_000))).await, 400, "{opener:?}");
     }
-    let rules: String =
-        (0..5_000).map(|n| format!("path \"a/{n}/+/+/+/*\" {{ policy = \"read\" }}\n")).collect();
+    let mut rules = String::new();
+    for n in 0..5_000 {
+        writeln!(rules, "path \"a/{n}/+/+/+/*\" {{ policy = \"read\" }}").unwrap();
+    }
     assert_eq!(put(rules).await, 204);
     let token = root.post("auth/token/create", json!({ "policies": ["x"] })).await.expect(200);
     let token = token.json()["auth"]["client_token"].as_str().unwrap().to_owned();

@@ -116,3 +116,26 @@ async fn without_the_switch_only_the_moment_of_setting_counts() {
         Some(r#"{"v":"2"}"#)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_rule_associates_lives_by_the_right_of_who_made_the_rule() {
+    let bench = Bench::watched().await;
+    bench.post(DESTINATION, json!({ "secret_name_template": "{{ .SecretPath }}" })).await.ok();
+    bench.raw("POST", "my-kv/data/app/a", SECRET).await.ok();
+    write_policy(&bench, POLICY).await;
+    let made =
+        bench.post("auth/token/create", json!({ "policies": ["team"], "no_default_policy": true })).await;
+    let token = made.body["auth"]["client_token"].as_str().unwrap().to_owned();
+    let body = json!({ "mount": "my-kv", "secret_prefix": "app/" }).to_string();
+    bench.send("POST", &format!("{DESTINATION}/associations/set"), &body, Some(&token)).await.ok();
+    assert_eq!(told(&entry(&bench).await), ("SYNCED", None));
+    write_policy(&bench, "path \"else\" {}").await;
+    assert_eq!(told(&entry(&bench).await), LOST);
+    // What is written now is associated by the rule, and not delivered either.
+    bench.raw("POST", "my-kv/data/app/b", SECRET).await.ok();
+    assert_eq!(bench.statuses(DESTINATION).await, ["CLIENT_SIDE_ERROR", "CLIENT_SIDE_ERROR"]);
+    assert_eq!(bench.value("app/b"), None);
+    write_policy(&bench, POLICY).await;
+    assert_eq!(bench.statuses(DESTINATION).await, ["SYNCED", "SYNCED"]);
+    assert!(bench.value("app/b").is_some());
+}

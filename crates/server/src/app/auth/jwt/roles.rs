@@ -304,13 +304,13 @@ mod tests {
 
     use super::*;
 
-    fn claims(value: Value) -> Map<String, Value> {
+    fn claims(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
     #[test]
     fn claims_are_found_by_name_and_by_pointer() {
-        let claims = claims(json!({ "a": { "b/c": [1, { "d": "x" }] }, "/odd": "y", "e": "z" }));
+        let claims = claims(&json!({ "a": { "b/c": [1, { "d": "x" }] }, "/odd": "y", "e": "z" }));
         for (name, value) in [
             ("e", Some(json!("z"))),
             ("/e", Some(json!("z"))),
@@ -337,7 +337,7 @@ mod tests {
             ..Role::default()
         };
         let good = json!({ "aud": ["them", "us"], "sub": "repo:o/r", "env": ["dev", "stage"], "k8s": { "ns": "ci" } });
-        assert!(role.check(&claims(good.clone())).is_ok());
+        assert!(role.check(&claims(&good)).is_ok());
         for (name, value) in [
             ("aud", json!("them")),
             ("aud", json!(null)),
@@ -350,18 +350,18 @@ mod tests {
         ] {
             let mut other = good.clone();
             other[name] = value.clone();
-            assert!(role.check(&claims(other)).is_err(), "{name} {value}");
+            assert!(role.check(&claims(&other)).is_err(), "{name} {value}");
         }
         let open = Role { user_claim: "sub".into(), ..Role::default() };
-        assert!(open.check(&claims(json!({ "sub": "x" }))).is_ok());
-        assert!(open.check(&claims(json!({ "aud": "them" }))).is_err());
+        assert!(open.check(&claims(&json!({ "sub": "x" }))).is_ok());
+        assert!(open.check(&claims(&json!({ "aud": "them" }))).is_err());
         let glob = Role {
             glob: true,
             bound_claims: BTreeMap::from([("ref".into(), vec![json!("refs/heads/*")])]),
             ..Role::default()
         };
-        assert!(glob.check(&claims(json!({ "ref": "refs/heads/main" }))).is_ok());
-        assert!(glob.check(&claims(json!({ "ref": "refs/tags/v1" }))).is_err());
-        assert!(glob.check(&claims(json!({ "ref": 1 }))).is_err());
+        assert!(glob.check(&claims(&json!({ "ref": "refs/heads/main" }))).is_ok());
+        assert!(glob.check(&claims(&json!({ "ref": "refs/tags/v1" }))).is_err());
+        assert!(glob.check(&claims(&json!({ "ref": 1 }))).is_err());
     }
 }
