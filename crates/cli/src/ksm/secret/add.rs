@@ -82,8 +82,7 @@ pub(crate) struct FieldArgs {
     /// Version of the record format
     #[arg(long, value_enum, ignore_case = true, default_value = "v3")]
     version: Version,
-    /// [f.|c.]TYPE[[LABEL]][.KEY]=VALUE
-    #[arg(value_name = "FIELD")]
+    #[arg(value_name = "FIELD", help = "[f.|c.]TYPE[[LABEL]][.KEY]=VALUE")]
     fields: Vec<String>,
 }
 

@@ -49,8 +49,11 @@ pub(crate) struct GetArgs {
     /// Show passwords and the like in tables
     #[arg(long)]
     unmask: bool,
-    /// Values of records that this one refers to in place of their UIDs [default]
-    #[arg(long, overrides_with = "deflate")]
+    #[arg(
+        long,
+        overrides_with = "deflate",
+        help = "Values of records that this one refers to in place of their UIDs [default]"
+    )]
     inflate: bool,
     /// The UIDs of records that this one refers to
     #[arg(long)]

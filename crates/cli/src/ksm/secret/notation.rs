@@ -12,8 +12,7 @@ use crate::{
 
 #[derive(Args)]
 pub(crate) struct NotationArgs {
-    /// keeper://<title or UID>/<selector>, or base64 of that
-    #[arg(value_name = "NOTATION")]
+    #[arg(value_name = "NOTATION", help = "keeper://<title or UID>/<selector>, or base64 of that")]
     text: String,
 }
 

@@ -1,7 +1,7 @@
 //! Who is calling, and how they come to have a token.
 //!
 //! [`authenticate`] tells who a token stands for; what they may do is [`super::policy`]'s to decide. A
-//! way to log in is a [`Method`]: one folder here, and one line in [`methods::ALL`]. What a method learns of
+//! way to log in is a [`methods::Method`]: one folder here, and one line in [`methods::ALL`]. What a method learns of
 //! somebody becomes a token in one place, [`login::issue`].
 
 mod approle;
