@@ -472,6 +472,7 @@ async fn a_silent_and_a_refusing_destination_harm_no_other() {
     }
     latencies.sort_unstable();
     let p99 = latencies[latencies.len() * 99 / 100];
+    println!("99th percentile beside a silent and a refusing destination: {p99:?}");
     assert!(p99 < Duration::from_millis(50), "{p99:?}");
     let backlog =
         async |name: &str| bench.engine.destination(&destination(name)).await.unwrap().unwrap().backlog;

@@ -8,6 +8,7 @@ mod bench;
 mod gcp;
 mod github;
 mod keeper_mount;
+mod leftovers;
 mod rights;
 mod rules;
 mod vercel;
