@@ -63,7 +63,11 @@ async fn what_cannot_be_mounted_is_refused() {
         ("sys/x", r#"{"type":"kv"}"#, "cannot mount \"sys/x/\""),
         ("auth/x", r#"{"type":"kv"}"#, "cannot mount \"auth/x/\""),
         ("cubbyhole", r#"{"type":"kv"}"#, "cannot mount \"cubbyhole/\""),
-        ("x", r#"{"type":"pki"}"#, "plugin not found in the catalog: only kv engines are available"),
+        (
+            "x",
+            r#"{"type":"pki"}"#,
+            "plugin not found in the catalog: only kv and keeper engines are available",
+        ),
         ("x", "{}", "backend type must be specified as a string"),
         ("x", r#"{"type":"kv","options":{"version":"3"}}"#, "options.version must be \"1\" or \"2\""),
         ("x", r#"{"type":"kv","local":true}"#, "local mounts are not available in keyferry"),

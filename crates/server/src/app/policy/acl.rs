@@ -44,6 +44,8 @@ struct Granted {
 #[derive(Debug)]
 struct Segmented {
     pattern: Pattern,
+    /// What follows the first `+` and its slash, up to the next `+`: looked at before all else.
+    lead: Box<str>,
     granted: Granted,
 }
 
@@ -140,7 +142,9 @@ impl Acl {
         let pattern = Pattern { text: text.into(), open: bare.is_some(), plus };
         let group = self.segments.entry(before_plus(text).into()).or_default();
         let at = group.iter().position(|other| other.pattern == pattern).unwrap_or_else(|| {
-            group.push(Segmented { pattern, granted: Granted::default() });
+            let rest = text.get(before_plus(text).len() + 1..).unwrap_or_default();
+            let lead = before_plus(rest.strip_prefix('/').unwrap_or(rest)).into();
+            group.push(Segmented { pattern, lead, granted: Granted::default() });
             group.len() - 1
         });
         &mut group[at].granted
@@ -254,8 +258,10 @@ impl Acl {
                     break;
                 }
                 let group = path.get(..end).and_then(|start| self.segments.get(start));
-                let Some(best) = group.and_then(|group| group.iter().find(|s| s.pattern.matches(path)))
-                else {
+                let after =
+                    path.get(end..).and_then(|rest| rest.split_once('/')).map_or("", |(_, after)| after);
+                let fits = |s: &&Segmented| after.starts_with(&*s.lead) && s.pattern.matches(path);
+                let Some(best) = group.and_then(|group| group.iter().find(fits)) else {
                     continue;
                 };
                 return match prefix {
