@@ -11,6 +11,7 @@ mod keeper_mount;
 mod leftovers;
 mod rights;
 mod rules;
+mod terraform;
 mod vercel;
 
 use std::time::Duration;
