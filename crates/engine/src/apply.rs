@@ -13,6 +13,7 @@ use store::records::{self, LedgerEntry};
 
 use crate::{
     gate::Gate,
+    observer::Act,
     plan::{PutStep, Step},
     quota::Operation,
 };
@@ -97,6 +98,8 @@ pub struct Job {
 pub struct Done {
     /// Which association it belongs to.
     pub group: usize,
+    /// What was done, or with a fault tried.
+    pub act: Act,
     /// The entry as it now is known; `None` when nothing of ours is left.
     pub entry: Option<LedgerEntry>,
     /// The name of an entry that is gone, so that its claim can be given up.
@@ -114,10 +117,15 @@ pub async fn apply(site: &Site<'_>, jobs: Vec<Job>) -> Vec<Done> {
     for job in jobs {
         let Job { group, owner, write, step } = job;
         match step {
-            Step::Keep(entry) => done.push(Done { group, entry: Some(entry), gone: None, fault: None }),
-            Step::Forget(entry) => done.push(Done { group, entry: None, gone: Some(entry), fault: None }),
+            Step::Keep(entry) => {
+                done.push(Done { group, act: Act::Nothing, entry: Some(entry), gone: None, fault: None });
+            }
+            Step::Forget(entry) => {
+                done.push(Done { group, act: Act::Forget, entry: None, gone: Some(entry), fault: None });
+            }
             Step::Refuse(entry, fault) => {
-                done.push(Done { group, entry: Some(entry), gone: None, fault: Some(fault) });
+                let (act, entry, fault) = (Act::Nothing, Some(entry), Some(fault));
+                done.push(Done { group, act, entry, gone: None, fault });
             }
             Step::Put(step) => {
                 writes.push(Writing {
@@ -209,7 +217,7 @@ impl Writing {
     }
 
     /// It is there as it should be, with this receipt.
-    fn settled(self, site: &Site<'_>, receipt: Receipt) -> Done {
+    fn settled(self, site: &Site<'_>, act: Act, receipt: Receipt) -> Done {
         let mut entry = self.step.entry;
         let news =
             entry.fingerprint != Some(self.step.fingerprint) || entry.failure.is_some() || entry.unsure;
@@ -229,7 +237,7 @@ impl Writing {
         if news {
             entry.changed = site.now;
         }
-        Done { group: self.group, entry: Some(entry), gone: None, fault: None }
+        Done { group: self.group, act, entry: Some(entry), gone: None, fault: None }
     }
 
     fn failed(self, fault: Fault) -> Done {
@@ -242,7 +250,7 @@ impl Writing {
             entry.unsure = true;
             entry.write = self.mark.write.map(|write| write.0);
         }
-        Done { group: self.group, entry: Some(entry), gone: None, fault: Some(fault) }
+        Done { group: self.group, act: Act::Write, entry: Some(entry), gone: None, fault: Some(fault) }
     }
 }
 
@@ -264,7 +272,7 @@ async fn write_all(site: &Site<'_>, writes: Vec<Writing>, done: &mut Vec<Done>) 
         let mut again = Vec::new();
         for (mut writing, outcome) in ready.drain(..).zip(outcomes) {
             match outcome {
-                Ok(PutOutcome::Written(receipt)) => done.push(writing.settled(site, receipt)),
+                Ok(PutOutcome::Written(receipt)) => done.push(writing.settled(site, Act::Write, receipt)),
                 Ok(PutOutcome::Taken(present)) if round == 0 => match writing.judge(site, &present) {
                     Ok(how) => {
                         writing.how = how;
@@ -330,11 +338,11 @@ fn seen(site: &Site<'_>, mut writing: Writing, remote: Result<Remote, Fault>) ->
                 let receipt = Receipt { handle: present.handle.clone(), revision: present.revision };
                 if how == How::Ours && !present.recoverable && writing.step.tags_gone.is_none() {
                     if as_wanted {
-                        return Err(Box::new(writing.settled(site, receipt)));
+                        return Err(Box::new(writing.settled(site, Act::Verify, receipt)));
                     }
                     if as_last_written && !writing.step.value_changed {
                         writing.mark.write = writing.step.entry.write.map(WriteId);
-                        return Err(Box::new(writing.settled(site, receipt)));
+                        return Err(Box::new(writing.settled(site, Act::Verify, receipt)));
                     }
                 }
                 // It is not what was last written: someone changed it there.
@@ -451,7 +459,7 @@ async fn remove_all(site: &Site<'_>, removals: Vec<(usize, Owner, LedgerEntry)>,
                 && other.entry.as_ref().is_some_and(|e| e.sub_key == entry.sub_key && e.name != entry.name)
         });
         if successor_failed {
-            done.push(Done { group, entry: Some(entry), gone: None, fault: None });
+            done.push(Done { group, act: Act::Nothing, entry: Some(entry), gone: None, fault: None });
         } else {
             ready.push((group, owner, entry));
         }
@@ -477,17 +485,22 @@ async fn remove_all(site: &Site<'_>, removals: Vec<(usize, Owner, LedgerEntry)>,
             || Err(Fault::internal("adapter_incomplete", "the adapter gave no answer for this entry"));
         let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(unanswered));
         for ((group, _, entry), outcome) in chunk.iter().zip(outcomes) {
+            let group = *group;
             done.push(match outcome {
-                Ok(()) => Done { group: *group, entry: None, gone: Some(entry.clone()), fault: None },
+                Ok(()) => {
+                    let gone = Some(entry.clone());
+                    Done { group, act: Act::Remove, entry: None, gone, fault: None }
+                }
                 // It was never known to be ours, and now is known not to be.
                 Err(fault) if fault.code == "ownership_lost" && entry.fingerprint.is_none() => {
-                    Done { group: *group, entry: None, gone: Some(entry.clone()), fault: None }
+                    let gone = Some(entry.clone());
+                    Done { group, act: Act::Forget, entry: None, gone, fault: None }
                 }
                 Err(fault) => {
                     let mut entry = entry.clone();
                     // It may be gone: whoever wants it back must not rely on what was written.
                     entry.unsure |= fault.ambiguous;
-                    Done { group: *group, entry: Some(entry), gone: None, fault: Some(fault) }
+                    Done { group, act: Act::Remove, entry: Some(entry), gone: None, fault: Some(fault) }
                 }
             });
         }

@@ -1,6 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use crate::{
     IdentityIssuer,
     authority::Authority,
     lanes::{Lanes, Urgency},
+    observer::Observer,
     quota::{Account, Accounts},
     registry::Registry,
     rules::{Covering, RuleBook},
@@ -113,6 +114,8 @@ pub(crate) struct Inner {
     pub(crate) covering: Covering,
     /// Who may read what, where that is watched.
     pub(crate) authority: OnceLock<Arc<dyn Authority>>,
+    /// Told what came of deliveries.
+    pub(crate) observers: RwLock<Vec<Arc<dyn Observer>>>,
     /// Told when somebody may do less or more than before.
     pub(crate) rights: Notify,
     pub(crate) tasks: TaskTracker,
@@ -139,6 +142,7 @@ impl Engine {
             book: RuleBook::default(),
             covering: Covering::default(),
             authority: OnceLock::new(),
+            observers: RwLock::default(),
             rights: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -114,6 +114,9 @@ impl Inner {
         let mut outcomes = Vec::with_capacity(sources.len());
         let again = Later::Again(visit.urgency);
         let pause = |inner: &Self| After::At(inner.clock.now().plus(STORE_PAUSE), again);
+        if !self.is_observed() {
+            return sources.iter().map(|source| (*source, pause(self))).collect();
+        }
         let mut works = Vec::new();
         for &source in sources {
             if let Some(rest) = self.rest_of(id, source) {
@@ -157,10 +160,20 @@ impl Inner {
             outcomes.extend(works.iter().map(|work| (work.source, pause(self))));
             return outcomes;
         }
+        // Until it is recorded, what was done may be lost.
+        works.iter().for_each(|work| self.suspect(id, work.source));
+        match self.tell(&opened, &works).await {
+            Ok(true) => {}
+            told => {
+                if let Err(error) = told {
+                    tracing::error!(destination = %key, %error, "who is to be told of a sync could not be read; it is repeated");
+                }
+                outcomes.extend(works.iter().map(|work| (work.source, pause(self))));
+                return outcomes;
+            }
+        }
         for work in works {
             let source = work.source;
-            // Until it is recorded, what was done may be lost.
-            self.suspect(id, source);
             let after = match self.record(&opened, work, visit.urgency).await {
                 Ok(after) => {
                     self.clear(id, source);
