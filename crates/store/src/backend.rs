@@ -2,6 +2,7 @@ use std::{collections::BTreeMap, ops::Bound};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::broadcast;
 
 use crate::StoreError;
 
@@ -55,6 +56,9 @@ pub struct Batch {
 /// (decisions 16), far below what any back end could not hold.
 pub const MAX_VALUE: usize = 128 << 20;
 
+/// The longest announcement, in bytes.
+pub const MAX_ANNOUNCEMENT: usize = 3000;
+
 /// An ordered, transactional byte store. Keys compare byte by byte.
 ///
 /// The contract, exercised by one suite on every back end:
@@ -87,6 +91,24 @@ pub trait Backend: Send + Sync + 'static {
     /// Applies a batch, durably, and tells its revision: the one its entries now carry. A batch
     /// without writes only checks, and tells the revision of a commit no later than itself.
     async fn commit(&self, batch: Batch) -> Result<Revision, StoreError>;
+
+    /// Whether other processes may be at work on the same entries at the same time. Where none can be,
+    /// nobody pays for finding out who they are.
+    fn shared(&self) -> bool {
+        false
+    }
+
+    /// Tells whoever listens, in this process and in others, at most [`MAX_ANNOUNCEMENT`] bytes. Nobody
+    /// relies on it: an announcement may be lost, doubled, late, out of order, and come back to its sender.
+    /// It does not fail and does not wait long. Whoever can reach the back end can read it, so nothing in
+    /// it is secret.
+    async fn announce(&self, _announcement: Bytes) {}
+
+    /// What is announced from now on. `None`: this back end carries no announcements. A receiver that lags
+    /// is told that it missed some.
+    fn announcements(&self) -> Option<broadcast::Receiver<Bytes>> {
+        None
+    }
 }
 
 /// What a batch's checks are held against, for back ends that evaluate them in this process.

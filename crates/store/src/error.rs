@@ -4,6 +4,10 @@ pub enum StoreError {
     /// What a transaction had read has changed since. Read again and decide again.
     #[error("the data changed underneath; try again")]
     Conflict,
+    /// The change was made for a shard of the work that another server has taken over meanwhile
+    /// ([`fence`](crate::fence)). Nothing was changed, and it must not be tried again.
+    #[error("another server has taken this work over")]
+    Fenced,
     /// A record does not open: damaged, foreign, moved, or sealed under another key.
     #[error("a stored record of type {tag:#04x} is damaged or foreign: {what}")]
     Corrupt {

@@ -4,9 +4,9 @@ use aws_lc_rs::hmac;
 use model::{DestinationId, DestinationKey, MountAccessor, SecretPath, Version};
 
 use crate::records::{
-    Association, AuthTable, Destination, Entry, Folder, IdentityKeys, Links, MountTable, NameClaim, Outbox,
-    Policy, PolicyIndex, Record, Rules, SecretMeta, SecretVersion, SharedCredential, StoreHeader, SyncConfig,
-    Token, TokenByAccessor,
+    Association, AuthTable, Destination, Entry, Floor, Folder, IdentityKeys, Links, MountTable, NameClaim,
+    NodeId, Outbox, Policy, PolicyIndex, Record, Rules, SecretMeta, SecretVersion, ServerNode, Shard,
+    SharedCredential, StoreHeader, SyncConfig, Token, TokenByAccessor,
 };
 
 /// A place in a tree of names, told by a keyed hash chained from its parent: whoever holds the bytes
@@ -317,6 +317,44 @@ impl Keys {
         key(&[])
     }
 
+    /// A server at work.
+    pub fn server_node(&self, id: NodeId) -> RecordKey<ServerNode> {
+        key(&[id.as_bytes()])
+    }
+
+    /// All servers at work.
+    pub fn server_nodes(&self) -> RecordPrefix<ServerNode> {
+        prefix(&[])
+    }
+
+    /// A part of the work, by number.
+    pub fn shard(&self, number: u8) -> RecordKey<Shard> {
+        key(&[&[number]])
+    }
+
+    /// All parts of the work that anybody ever had.
+    pub fn shards(&self) -> RecordPrefix<Shard> {
+        prefix(&[])
+    }
+
+    /// The number of the part of the work that a key of [`Keys::shard`] names.
+    pub fn shard_number(bytes: &[u8]) -> Option<u8> {
+        match bytes {
+            [_, number] => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The pending looks at destinations whose identity begins with this byte.
+    pub fn outbox_from(&self, first: u8) -> RecordPrefix<Outbox> {
+        prefix(&[&[first]])
+    }
+
+    /// What a version must know to work on this store.
+    pub fn floor(&self) -> RecordKey<Floor> {
+        key(&[])
+    }
+
     /// A keyed digest for the engine's ledger: equal inputs give equal digests in this store and
     /// tell nothing elsewhere. Each part is preceded by its length, so parts cannot run together.
     pub fn digest(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
@@ -404,6 +442,10 @@ mod tests {
             (keys.rules(mount).as_bytes(), "35d47e6337a3aae6db102210d71e89802d"),
             (keys.sync_config().as_bytes(), "03"),
             (keys.identity_keys().as_bytes(), "04"),
+            (keys.floor().as_bytes(), "05"),
+            (keys.server_node(NodeId::from_bytes([9; 16])).as_bytes(), "3609090909090909090909090909090909"),
+            (keys.shard(9).as_bytes(), "3709"),
+            (keys.outbox_from(9).as_bytes(), "3309"),
             (keys.policy("dev").as_bytes(), "22042d45ee0ee7f45a38372025db73d25e"),
             (keys.policy_index().as_bytes(), "23"),
             (keys.auth_mounts().as_bytes(), "25"),

@@ -12,6 +12,7 @@ mod barrier;
 pub mod data_dir;
 mod embedded;
 mod error;
+pub mod fence;
 mod guard;
 mod keyring;
 mod keys;
@@ -24,7 +25,7 @@ pub mod root_key_file;
 mod typed;
 mod wipe;
 
-pub use backend::{Backend, Batch, Check, Entry, MAX_VALUE, Revision, Write};
+pub use backend::{Backend, Batch, Check, Entry, MAX_ANNOUNCEMENT, MAX_VALUE, Revision, Write};
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::StoreError;
 pub use guard::{AutoUnseal, BadShares, GivenKey, Guard, ShareKey};

@@ -7,12 +7,20 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::broadcast;
 
 use crate::{Backend, Batch, Entry, Revision, StoreError, Write, backend::State};
 
 /// A back end that forgets: for `server --dev`, tests and simulation.
+///
+/// Several stores may be opened over one, as several processes open one database; it is then made by
+/// [`Memory::shared`].
 #[derive(Default)]
-pub struct Memory(Mutex<Entries>);
+pub struct Memory {
+    entries: Mutex<Entries>,
+    /// Who is told of announcements, where there may be others to tell.
+    listeners: Option<broadcast::Sender<Bytes>>,
+}
 
 #[derive(Default)]
 struct Entries {
@@ -26,8 +34,13 @@ impl Memory {
         Self::default()
     }
 
+    /// Empty, and used by several servers.
+    pub fn shared() -> Self {
+        Self { listeners: Some(broadcast::Sender::new(1024)), ..Self::default() }
+    }
+
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,5 +115,38 @@ impl Backend for Memory {
             }
         }
         Ok(revision)
+    }
+    fn shared(&self) -> bool {
+        self.listeners.is_some()
+    }
+
+    async fn announce(&self, announcement: Bytes) {
+        if let Some(listeners) = &self.listeners {
+            // Nobody listening is no error.
+            let _ = listeners.send(announcement);
+        }
+    }
+
+    fn announcements(&self) -> Option<broadcast::Receiver<Bytes>> {
+        self.listeners.as_ref().map(broadcast::Sender::subscribe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_announced_is_heard_where_several_servers_may_be() {
+        let alone = Memory::new();
+        assert!(!alone.shared() && alone.announcements().is_none());
+        alone.announce(Bytes::from_static(b"nobody hears it")).await;
+        let shared = Memory::shared();
+        let (mut one, mut two) = (shared.announcements().unwrap(), shared.announcements().unwrap());
+        shared.announce(Bytes::from_static(b"news")).await;
+        assert!(shared.shared());
+        for heard in [one.recv().await, two.recv().await] {
+            assert_eq!(heard.as_deref(), Ok(b"news".as_slice()));
+        }
     }
 }

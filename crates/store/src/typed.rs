@@ -7,6 +7,7 @@ use crate::{
     Backend, Batch, Check, Keys, Memory, Record, RecordKey, RecordPrefix, Revision, RootKey, StoreError,
     Write,
     barrier::{Barrier, Unopened},
+    fence,
     guard::{GUARD_KEY, Guard},
     keyring::{self, KEYRING_KEY, KeyRing},
     records::StoreHeader,
@@ -190,6 +191,11 @@ impl Store {
     pub async fn term_created(&self) -> Result<model::Timestamp, StoreError> {
         let (ring, _) = self.stored_ring().await?;
         ring.newest().ok_or_else(|| ring_corrupt("the key ring is empty"))
+    }
+
+    /// Whether other processes may be at work on it at the same time.
+    pub fn shared(&self) -> bool {
+        self.0.backend.shared()
     }
 
     /// The back end the records are in.
@@ -389,10 +395,16 @@ impl Transaction {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when an expectation no longer holds: nothing was changed.
-    pub async fn commit(self) -> Result<Revision, StoreError> {
-        match self.failed {
-            Some(error) => Err(error),
-            None => self.store.0.backend.commit(self.batch).await,
+    /// [`StoreError::Fenced`] when it was made [within a lease](crate::fence) that is lost.
+    pub async fn commit(mut self) -> Result<Revision, StoreError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let backend = &self.store.0.backend;
+        self.batch.checks.extend(fence::current());
+        match backend.commit(self.batch).await {
+            Err(StoreError::Conflict) => Err(fence::why_refused(backend.as_ref()).await),
+            done => done,
         }
     }
 }
@@ -448,7 +460,11 @@ mod tests {
     use model::{ManualClock, MountAccessor, SeededEntropy};
 
     use super::*;
-    use crate::{Memory, records::Folder};
+    use crate::{
+        Memory,
+        fence::Fence,
+        records::{Folder, NodeId, Shard},
+    };
 
     struct Bench {
         backend: Arc<Memory>,
@@ -595,6 +611,33 @@ mod tests {
         let key = RootKey::random(&SeededEntropy::new(8));
         let other = Store::init(Arc::new(Memory::new()), &key, &bench.clock, Arc::new(SeededEntropy::new(9)));
         assert_eq!(other.await.unwrap().open_detached::<Folder>(&sealed).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn what_is_done_for_a_lease_ends_with_it() {
+        let (_bench, store) = Bench::new().await;
+        let key = store.keys().shard(7);
+        let take = async |owner: u8, term| {
+            let mut transaction = store.transaction();
+            let owner = Some(NodeId::from_bytes([owner; 16]));
+            transaction.put(&key, &Shard { owner, term, settled: false });
+            transaction.commit().await.unwrap()
+        };
+        let fence = Fence::new(&key, take(1, 1).await);
+        let change = async |expect: Option<Revision>| {
+            let mut transaction = store.transaction();
+            let at = folder(&store, "a");
+            transaction.expect(&at, expect).put(&at, &Folder { name: "x".to_owned() });
+            transaction.commit().await
+        };
+        let first = crate::fence::within(fence.clone(), change(None)).await.unwrap();
+        // Decided on what has changed, which is no reason to stop.
+        assert_eq!(crate::fence::within(fence.clone(), change(None)).await, Err(StoreError::Conflict));
+        take(2, 2).await;
+        assert_eq!(crate::fence::within(fence.clone(), change(Some(first))).await, Err(StoreError::Fenced));
+        assert_eq!(store.get(&folder(&store, "a")).await.unwrap().unwrap().revision, first);
+        // Who does it for no lease is not held up.
+        assert!(change(Some(first)).await.is_ok());
     }
 
     #[tokio::test]

@@ -65,7 +65,9 @@ impl AppError {
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Conflict => Self::Busy("the data keeps changing underneath; try again".to_owned()),
+            StoreError::Conflict | StoreError::Fenced => {
+                Self::Busy("the data keeps changing underneath; try again".to_owned())
+            }
             StoreError::TooLarge { size, limit } => Self::TooLarge(format!(
                 "put failed due to value being too large; got {size} bytes, max: {limit} bytes"
             )),

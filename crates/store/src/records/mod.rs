@@ -5,6 +5,7 @@ mod auth;
 mod entries;
 mod identity;
 mod kv;
+mod nodes;
 mod policies;
 mod sync;
 mod system;
@@ -14,6 +15,7 @@ pub use auth::{AuthMount, AuthTable};
 pub use entries::Entry;
 pub use identity::{IdentityKey, IdentityKeys};
 pub use kv::{Folder, SecretMeta, SecretVersion, VersionMeta};
+pub use nodes::{FORMATS, Floor, NodeBacklog, NodeId, ServerNode, Shard, Told};
 pub use policies::{Policy, PolicyIndex};
 pub use sync::{
     Association, Cause, Destination, Failure, Grantor, LedgerEntry, Links, NameClaim, Outbox, Outcome, Purge,

@@ -36,6 +36,9 @@ fn tags_are_pinned_and_unique() {
         (NameClaim::TAG, 0x34),
         (SharedCredential::TAG, 0x38),
         (Rules::TAG, 0x35),
+        (Floor::TAG, 0x05),
+        (ServerNode::TAG, 0x36),
+        (Shard::TAG, 0x37),
     ];
     for (tag, pinned) in tags {
         assert_eq!(tag, pinned);
@@ -577,6 +580,7 @@ fn the_layout_of_every_record_is_pinned() {
         (Cause::Remove, "020002"),
         (Cause::Settings, "020003"),
         (Cause::Sweep, "020004"),
+        (Cause::Confirm, "020005"),
     ] {
         pinned(&Outbox { at: early, due: None, cause }, hex);
     }
@@ -607,5 +611,38 @@ fn the_layout_of_every_record_is_pinned() {
         &Rules { rules: vec![rule], pending: vec![(accessor.clone(), DestinationId::from_bytes([9; 16]))] },
         "0107070707070707070707070707070707066177732d736d0470726f640b6b765f6562346163626165067365637265740661\
          70702f2a2a01056170702f780200010b6b765f656234616362616509090909090909090909090909090909",
+    );
+    pinned(&Floor { formats: 2 }, "02");
+    pinned(
+        &Shard { owner: Some(NodeId::from_bytes([3; 16])), term: 5, settled: true },
+        "01030303030303030303030303030303030501",
+    );
+    let node = ServerNode {
+        id: NodeId::from_bytes([1; 16]),
+        name: text("h"),
+        api_addr: text("a"),
+        version: text("v"),
+        formats: 1,
+        started: early,
+        echo: late,
+        leaving: true,
+        pending: 4,
+        backlogs: vec![NodeBacklog {
+            destination: DestinationId::from_bytes([7; 16]),
+            pending: 2,
+            eta: Some(9),
+            bound_by: Some(text("q")),
+        }],
+        told: 6,
+        recent: vec![Told {
+            destination: DestinationId::from_bytes([7; 16]),
+            source: Node([8; 16]),
+            urgency: 2,
+            reopen: true,
+        }],
+    };
+    pinned(
+        &node,
+        "0101010101010101010101010101010101680161017601028080d0e2c6bfce972f01040107070707070707070707070707070707020109010171060107070707070707070707070707070707080808080808080808080808080808080201",
     );
 }
