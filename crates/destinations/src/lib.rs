@@ -27,6 +27,7 @@ mod pages;
 #[cfg(feature = "fakes")]
 mod pretend;
 mod shared;
+mod tokens;
 mod vercel_project;
 
 pub use config::{COMMON_FIELDS, Config, CorruptConfig, ENDPOINT, FieldValue, MASK, Mode, fields_of};

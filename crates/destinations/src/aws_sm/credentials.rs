@@ -31,6 +31,7 @@ use crate::{
     Fault, Retry,
     identity::Federation,
     net::{Client, Environment, Net, Policy},
+    tokens::{Life, TokenCache},
 };
 
 /// How long the metadata services of the machine may take: they are near, or not there at all.
@@ -38,9 +39,6 @@ pub(super) const METADATA_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Credentials are renewed this long before they expire (destinations.md 1.2).
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
-
-/// Credentials that expire sooner than this are not used any more.
-const LAST_USE_BEFORE: Duration = Duration::from_secs(20);
 
 /// How far `source_profile` is followed.
 const MAX_ROLES: usize = 5;
@@ -50,12 +48,12 @@ pub(super) struct Credentials {
     pub(super) access_key_id: String,
     secret: SecretBytes,
     pub(super) token: Option<HeaderValue>,
-    expires: Option<Timestamp>,
     key: ArcSwapOption<SigningKey>,
 }
 
 impl Credentials {
-    fn from_reqsign(mut found: Credential) -> Result<Self, Fault> {
+    /// With how long they last, as of `now`.
+    fn from_reqsign(mut found: Credential, now: Timestamp) -> Result<(Self, Option<Life>), Fault> {
         let token = match found.session_token.take().map(Zeroizing::new) {
             Some(token) => {
                 let mut header = HeaderValue::from_str(&token)
@@ -67,13 +65,9 @@ impl Credentials {
         };
         let secret = SecretBytes::from(found.secret_access_key.as_str());
         found.secret_access_key.zeroize();
-        Ok(Self {
-            access_key_id: found.access_key_id,
-            secret,
-            token,
-            expires: found.expires_in.map(|at| Timestamp::from_secs(at.as_second())),
-            key: ArcSwapOption::empty(),
-        })
+        let expires = found.expires_in.map(|at| Timestamp::from_secs(at.as_second()));
+        let made = Self { access_key_id: found.access_key_id, secret, token, key: ArcSwapOption::empty() };
+        Ok((made, expires.map(|expires| Life::until(expires, now, RENEW_BEFORE))))
     }
 
     /// The signing key of the day. Credentials serve one region and service, so one key is enough.
@@ -84,10 +78,6 @@ impl Credentials {
         let key = Arc::new(SigningKey::derive(&self.secret, stamp, region, service));
         self.key.store(Some(Arc::clone(&key)));
         key
-    }
-
-    fn lasts(&self, now: Timestamp, at_least: Duration) -> bool {
-        self.expires.is_none_or(|expires| expires > now.plus(at_least))
     }
 }
 
@@ -104,48 +94,22 @@ pub(super) struct Settings {
 /// The credentials of one destination, loaded when first needed and renewed in time.
 pub(super) struct Cache {
     load: Load,
-    current: ArcSwapOption<Credentials>,
-    loading: tokio::sync::Mutex<()>,
+    held: TokenCache<Credentials>,
 }
 
 impl Cache {
     pub(super) fn new(load: Load) -> Self {
-        Self { load, current: ArcSwapOption::empty(), loading: tokio::sync::Mutex::new(()) }
+        Self { load, held: TokenCache::new("a set of AWS credentials") }
     }
 
-    /// Credentials that will last for a while. Whoever comes first loads; the others wait for it.
+    /// Credentials that will last for a while.
     pub(super) async fn get(&self) -> Result<Arc<Credentials>, Fault> {
-        let clock = self.load.net.clock();
-        if let Some(current) = self.current.load_full().filter(|c| c.lasts(clock.now(), RENEW_BEFORE)) {
-            return Ok(current);
-        }
-        let _turn = self.loading.lock().await;
-        let current = self.current.load_full();
-        if let Some(current) = current.as_ref().filter(|c| c.lasts(clock.now(), RENEW_BEFORE)) {
-            return Ok(Arc::clone(current));
-        }
-        match self.load.run().await {
-            Ok(fresh) => {
-                let fresh = Arc::new(fresh);
-                self.current.store(Some(Arc::clone(&fresh)));
-                Ok(fresh)
-            }
-            Err(fault) => match current.filter(|c| c.lasts(clock.now(), LAST_USE_BEFORE)) {
-                Some(current) => {
-                    tracing::warn!(%fault, "AWS credentials could not be renewed yet");
-                    Ok(current)
-                }
-                None => Err(fault),
-            },
-        }
+        self.held.get(self.load.net.clock().as_ref(), || self.load.run()).await
     }
 
     /// Forgets credentials that were refused. Whether loading them again could give others.
     pub(super) fn refused(&self, used: &Arc<Credentials>) -> bool {
-        let current = self.current.load();
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, used)) {
-            self.current.store(None);
-        }
+        self.held.forget(used);
         self.load.settings.keys.is_none() || self.load.settings.role.is_some()
     }
 }
@@ -165,7 +129,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    async fn run(&self) -> Result<Credentials, Fault> {
+    async fn run(&self) -> Result<(Credentials, Option<Life>), Fault> {
         let failure = Failure::default();
         let environment = Arc::clone(self.net.environment());
         let identity = match &self.settings.federation {
@@ -196,7 +160,7 @@ impl Load {
             self.in_role(&context, base).await
         };
         match found {
-            Ok(credential) => Credentials::from_reqsign(credential),
+            Ok(credential) => Credentials::from_reqsign(credential, self.net.clock().now()),
             // A call that failed says more than its source can.
             Err(Failed::Source(source)) => {
                 Err(failure.take().unwrap_or_else(|| Failed::Source(source).fault()))

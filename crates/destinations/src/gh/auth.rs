@@ -11,22 +11,22 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use model::{SecretBytes, Timestamp};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::{account, api::Wire, faults, place::Scope};
-use crate::{Fault, Retry, jwt::SigningKey, net::Effect};
+use crate::{
+    Fault, Retry,
+    jwt::SigningKey,
+    net::Effect,
+    tokens::{Life, TokenCache, bearer},
+};
 
 /// Tokens are renewed this long before they expire.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
-
-/// Tokens that expire sooner than this are not used any more.
-const LAST_USE_BEFORE: Duration = Duration::from_secs(20);
 
 /// How long an app's statement lasts; GitHub takes ten minutes at most, counted by its own clock.
 const STATEMENT_LASTS: i64 = 540;
@@ -40,25 +40,6 @@ const NOTABLE_SKEW_SECS: u64 = 30;
 /// What calls are authorised with.
 pub(super) struct Token {
     pub(super) header: HeaderValue,
-    expires: Option<Timestamp>,
-}
-
-impl Token {
-    /// From a token's text.
-    fn new(token: &SecretBytes, expires: Option<Timestamp>) -> Option<Self> {
-        // Into the header it is sent in, by way of a copy that wipes itself.
-        let text = token.expose_text().ok()?;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(7 + text.len()));
-        bytes.extend_from_slice(b"Bearer ");
-        bytes.extend_from_slice(text.as_bytes());
-        let mut header = HeaderValue::from_bytes(&bytes).ok()?;
-        header.set_sensitive(true);
-        Some(Self { header, expires })
-    }
-
-    fn lasts(&self, now: Timestamp, at_least: Duration) -> bool {
-        self.expires.is_none_or(|expires| expires > now.plus(at_least))
-    }
 }
 
 /// Where tokens come from.
@@ -72,24 +53,21 @@ pub(super) enum Source {
 impl Source {
     /// A token that does not change. `None` if it cannot stand in a header.
     pub(super) fn fixed(token: &SecretBytes) -> Option<Self> {
-        Token::new(token, None).map(|token| Self::Fixed(Arc::new(token)))
+        bearer(token).map(|header| Self::Fixed(Arc::new(Token { header })))
     }
 
     /// A token that will last for a while.
     pub(super) async fn get(&self, wire: &Wire, scope: &Scope) -> Result<Arc<Token>, Fault> {
         match self {
             Self::Fixed(token) => Ok(Arc::clone(token)),
-            Self::App(app) => app.get(wire, scope).await,
+            Self::App(app) => app.held.get(wire.net.clock().as_ref(), || app.load(wire, scope)).await,
         }
     }
 
     /// Forgets a token that was refused. Whether there may be another.
     pub(super) fn refused(&self, used: &Arc<Token>) -> bool {
         let Self::App(app) = self else { return false };
-        let current = app.current.load();
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, used)) {
-            app.current.store(None);
-        }
+        app.held.forget(used);
         true
     }
 }
@@ -102,55 +80,27 @@ pub(super) struct App {
     pub(super) tokens: Uri,
     /// What they are narrowed to.
     pub(super) narrowed: Bytes,
-    pub(super) current: ArcSwapOption<Token>,
-    pub(super) loading: tokio::sync::Mutex<()>,
+    pub(super) held: TokenCache<Token>,
     /// How many seconds GitHub's clock is ahead of ours, once that has been noticed.
     pub(super) skew: AtomicI64,
 }
 
 impl App {
-    /// Whoever comes first asks for a token; the others wait for it.
-    async fn get(&self, wire: &Wire, scope: &Scope) -> Result<Arc<Token>, Fault> {
-        let clock = wire.net.clock();
-        if let Some(current) = self.current.load_full().filter(|t| t.lasts(clock.now(), RENEW_BEFORE)) {
-            return Ok(current);
-        }
-        let _turn = self.loading.lock().await;
-        let current = self.current.load_full();
-        if let Some(current) = current.as_ref().filter(|t| t.lasts(clock.now(), RENEW_BEFORE)) {
-            return Ok(Arc::clone(current));
-        }
-        match self.load(wire, scope).await {
-            Ok(fresh) => {
-                let fresh = Arc::new(fresh);
-                self.current.store(Some(Arc::clone(&fresh)));
-                Ok(fresh)
-            }
-            Err(fault) => match current.filter(|t| t.lasts(clock.now(), LAST_USE_BEFORE)) {
-                Some(current) => {
-                    tracing::warn!(%fault, "a GitHub app's token could not be renewed yet");
-                    Ok(current)
-                }
-                None => Err(fault),
-            },
-        }
-    }
-
-    async fn load(&self, wire: &Wire, scope: &Scope) -> Result<Token, Fault> {
+    async fn load(&self, wire: &Wire, scope: &Scope) -> Result<(Token, Option<Life>), Fault> {
         let mut corrected = false;
         loop {
             wire.account.check()?;
             let now = wire.net.clock().now();
             let theirs = now.as_secs().saturating_add(self.skew.load(Ordering::Relaxed));
             let statement = self.statement(theirs)?;
-            let Some(statement) = Token::new(&statement, None) else {
+            let Some(statement) = bearer(&statement) else {
                 return Err(Fault::internal("statement_malformed", "the app's statement cannot be sent"));
             };
             let post = (Method::POST, self.tokens.clone(), Some(self.narrowed.clone()));
             // It makes a token that nobody uses if the answer is lost: nothing that would have to be undone.
-            let answer = wire.exchange(post, &statement.header, Effect::Read).await?;
+            let answer = wire.exchange(post, &statement, Effect::Read).await?;
             if answer.status.is_success() {
-                return read(&answer.body, theirs.saturating_sub(now.as_secs()));
+                return read(&answer.body, theirs.saturating_sub(now.as_secs()), now);
             }
             if answer.status == StatusCode::UNAUTHORIZED && !corrected {
                 corrected = true;
@@ -174,8 +124,9 @@ impl App {
     }
 }
 
-/// Reads an installation's token. Its time is GitHub's, which is `ahead` of ours by so many seconds.
-fn read(body: &SecretBytes, ahead: i64) -> Result<Token, Fault> {
+/// Reads an installation's token, given at `now`. Its time is GitHub's, which is `ahead` of ours by so many
+/// seconds.
+fn read(body: &SecretBytes, ahead: i64, now: Timestamp) -> Result<(Token, Option<Life>), Fault> {
     #[derive(Deserialize)]
     struct Made {
         token: SecretBytes,
@@ -188,7 +139,8 @@ fn read(body: &SecretBytes, ahead: i64) -> Result<Token, Fault> {
     let made: Made = serde_json::from_slice(body.expose()).map_err(|_| unreadable())?;
     let expires: jiff::Timestamp = made.expires_at.parse().map_err(|_| unreadable())?;
     let expires = Timestamp::from_secs(expires.as_second().saturating_sub(ahead));
-    Token::new(&made.token, Some(expires)).ok_or_else(unreadable)
+    let header = bearer(&made.token).ok_or_else(unreadable)?;
+    Ok((Token { header }, Some(Life::until(expires, now, RENEW_BEFORE))))
 }
 
 /// What an app says of itself: who it is, and since and until when that is said.

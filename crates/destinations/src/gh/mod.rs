@@ -17,7 +17,6 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use model::{Granularity, SecretBytes};
@@ -25,7 +24,7 @@ use serde_json::json;
 
 use crate::{
     Abilities, Case, Config, Destination, Draw, ENDPOINT, Field, FieldFault, Kind, Limits, NameRule, Net,
-    Pool, Shape, Shared, jwt::SigningKey, net::Policy,
+    Pool, Shape, Shared, jwt::SigningKey, net::Policy, tokens::TokenCache,
 };
 use account::Accounts;
 use adapter::{Audience, Gh};
@@ -362,8 +361,7 @@ fn app_source(
         key,
         tokens,
         narrowed: narrowed(&place.scope),
-        current: ArcSwapOption::empty(),
-        loading: tokio::sync::Mutex::default(),
+        held: TokenCache::new("a GitHub app's token"),
         skew: AtomicI64::new(0),
     };
     Ok((Source::App(Box::new(app)), SecretBytes::from(format!("app {id} installation {installation}"))))

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Fault, json,
     net::{Answer, Client, Effect, Net, wiped_bytes},
+    tokens::bearer,
 };
 
 /// The service, unless the destination names another address.
@@ -138,13 +139,9 @@ impl Api {
             .as_str()
             .parse()
             .map_err(|_| Fault::client("bad_address", "the address of the destination is not a URL"))?;
-        // Into a header, by way of text that wipes itself.
-        let bearer = self.token.expose_text().map(|token| zeroize::Zeroizing::new(format!("Bearer {token}")));
-        let bearer = bearer.ok().and_then(|bearer| HeaderValue::try_from(bearer.as_str()).ok());
-        let mut bearer = bearer.ok_or_else(|| {
+        let bearer = bearer(&self.token).ok_or_else(|| {
             Fault::client("credentials_config", "the access token has a character no token has")
         })?;
-        bearer.set_sensitive(true);
         let mut request = Request::new(body.clone().unwrap_or_default());
         *request.method_mut() = method;
         *request.uri_mut() = uri;

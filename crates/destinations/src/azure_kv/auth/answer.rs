@@ -6,20 +6,18 @@ use std::{borrow::Cow, time::Duration};
 use http::{HeaderValue, StatusCode};
 use model::{SecretBytes, Timestamp};
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::super::faults::not_let_in;
 use crate::{
     Fault, Retry,
-    net::{Answer, wiped_bytes},
+    net::Answer,
+    tokens::{Life, bearer},
 };
 
 /// Tokens are renewed this long before they expire, unless the answer says when.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// Tokens that last this long or longer are renewed at half their time, as Azure's own clients do.
 const LONG_LIFE: Duration = Duration::from_secs(7200);
-/// A token that expires sooner than this is not used any more.
-const LAST_USE_BEFORE: Duration = Duration::from_secs(20);
 /// What a token lasts whose answer does not say.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(600);
 /// No token is believed to last longer.
@@ -29,24 +27,6 @@ const MAX_LIFE: Duration = Duration::from_secs(7 * 86_400);
 pub(crate) struct Token {
     /// The value of the `Authorization` header, wiped when it is dropped.
     pub(crate) header: HeaderValue,
-    renew_at: Timestamp,
-    expires_at: Timestamp,
-}
-
-impl Token {
-    /// No longer fresh: worth asking for another, while this one still works.
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.renew_at
-    }
-
-    pub(super) fn is_usable(&self, now: Timestamp) -> bool {
-        self.expires_at > now.plus(LAST_USE_BEFORE)
-    }
-
-    /// The same, not to be renewed before this time.
-    pub(super) fn put_off(&self, renew_at: Timestamp) -> Self {
-        Self { header: self.header.clone(), renew_at, expires_at: self.expires_at }
-    }
 }
 
 /// Numbers come as numbers from the authority and as text from the machine.
@@ -82,8 +62,8 @@ struct Given<'a> {
     expires_on: Option<Number<'a>>,
 }
 
-/// The token of an answer with success.
-pub(super) fn token(answer: &Answer, now: Timestamp) -> Result<Token, Fault> {
+/// The token of an answer with success, and how long it lasts.
+pub(super) fn token(answer: &Answer, now: Timestamp) -> Result<(Token, Life), Fault> {
     let unreadable =
         || Fault::external("token_unreadable", "what should have been an Azure token is in no form we know");
     // A token, on its way into a header.
@@ -100,18 +80,14 @@ pub(super) fn token(answer: &Answer, now: Timestamp) -> Result<Token, Fault> {
     };
     let life = seconds(given.expires_in).or_else(|| seconds(given.expires_on).map(until));
     let life = life.unwrap_or(UNKNOWN_LIFE).min(MAX_LIFE);
-    let fresh = match seconds(given.refresh_in) {
-        Some(asked) => asked.min(life),
-        None if life >= LONG_LIFE => life / 2,
-        // A token that lasts a few minutes only is used for most of them.
-        None => life.checked_sub(RENEW_BEFORE).unwrap_or(life / 2),
+    let expires_at = now.plus(life);
+    let life = match seconds(given.refresh_in) {
+        Some(asked) => Life { renew_at: now.plus(asked.min(life)), expires_at },
+        None if life >= LONG_LIFE => Life { renew_at: now.plus(life / 2), expires_at },
+        None => Life::until(expires_at, now, RENEW_BEFORE),
     };
-    let mut value = Zeroizing::new(Vec::with_capacity("Bearer ".len() + given.access_token.len()));
-    value.extend_from_slice(b"Bearer ");
-    value.extend_from_slice(given.access_token.expose());
-    let mut header = HeaderValue::from_maybe_shared(wiped_bytes(value)).map_err(|_| unreadable())?;
-    header.set_sensitive(true);
-    Ok(Token { header, renew_at: now.plus(fresh), expires_at: now.plus(life) })
+    let header = bearer(&given.access_token).ok_or_else(unreadable)?;
+    Ok((Token { header }, life))
 }
 
 /// A refusal by the authority.
@@ -202,13 +178,13 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
-    fn given(body: &str) -> Result<Token, Fault> {
+    fn given(body: &str) -> Result<(Token, Life), Fault> {
         token(&Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() }, NOW)
     }
 
     fn lives(body: &str) -> (u64, u64) {
-        let token = given(body).unwrap();
-        (token.renew_at.since(NOW).as_secs(), token.expires_at.since(NOW).as_secs())
+        let (_, life) = given(body).unwrap();
+        (life.renew_at.since(NOW).as_secs(), life.expires_at.since(NOW).as_secs())
     }
 
     #[test]
@@ -228,7 +204,7 @@ mod tests {
         ] {
             assert_eq!(lives(body), life, "{body}");
         }
-        let header = given(r#"{"access_token":"abc"}"#).unwrap().header;
+        let header = given(r#"{"access_token":"abc"}"#).unwrap().0.header;
         assert_eq!((header.to_str().unwrap(), header.is_sensitive()), ("Bearer abc", true));
     }
 

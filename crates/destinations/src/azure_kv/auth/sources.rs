@@ -9,7 +9,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
-use model::{SecretBytes, Timestamp};
+use model::{Clock, SecretBytes};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
@@ -21,6 +21,7 @@ use crate::{
     Fault, Retry,
     identity::Federation,
     net::{Answer, Client, Effect, Net, Policy, wiped_bytes},
+    tokens::Life,
 };
 
 /// The identity service of virtual machines, unless the environment names another.
@@ -88,8 +89,8 @@ impl Sources {
         Self { net, settings, client }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        self.net.clock().now()
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.net.clock().as_ref()
     }
 
     /// The tenant, as far as it is said anywhere.
@@ -108,7 +109,7 @@ impl Sources {
         tenant: Option<&str>,
         resource: &str,
         claims: Option<&str>,
-    ) -> Result<Token, Fault> {
+    ) -> Result<(Token, Life), Fault> {
         match self.source()? {
             Source::App { app, proof } => {
                 let Some(tenant) = app.tenant.as_deref().or(tenant) else {
@@ -225,7 +226,7 @@ impl Sources {
         proof: Proof,
         resource: &str,
         claims: Option<&str>,
-    ) -> Result<Token, Fault> {
+    ) -> Result<(Token, Life), Fault> {
         let federated = matches!(proof, Proof::File(_) | Proof::Own(_));
         let secret = match proof {
             Proof::Secret(secret) => secret,
@@ -260,7 +261,7 @@ impl Sources {
         };
         let answer = client.call(request, Effect::Read).await?;
         if answer.status.is_success() {
-            return answer::token(&answer, self.now());
+            return answer::token(&answer, self.clock().now());
         }
         // A refusal holds no token; it is opened to find its codes.
         let fault = answer::of_authority(answer.status, answer.body.expose(), federated);
@@ -281,7 +282,7 @@ impl Sources {
     }
 
     /// One of the machine's own services.
-    async fn machine_token(&self, request: Request<Bytes>) -> Result<Token, Fault> {
+    async fn machine_token(&self, request: Request<Bytes>) -> Result<(Token, Life), Fault> {
         let client = self.net.client(&Policy::of_operator());
         let call = client.call(request, Effect::Read);
         let answer: Answer = match tokio::time::timeout(MACHINE_PATIENCE, call).await {
@@ -303,7 +304,7 @@ impl Sources {
             }
         };
         if answer.status.is_success() {
-            return answer::token(&answer, self.now());
+            return answer::token(&answer, self.clock().now());
         }
         Err(super::super::api::asked_to_wait(answer::of_machine(answer.status), &answer.headers))
     }

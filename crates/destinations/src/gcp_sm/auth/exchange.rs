@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Fault, Retry, json,
     net::{Answer, Client, Effect, Net, wiped_bytes},
+    tokens::bearer,
 };
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -203,7 +204,7 @@ impl Caller<'_> {
         let body = json::compact(&wish).ok_or_else(malformed)?;
         let mut request =
             Request::post(other.url.as_str()).body(wiped_bytes(body)).map_err(|_| malformed())?;
-        let bearer = super::bearer(&first.token).ok_or_else(unreadable)?;
+        let bearer = bearer(&first.token).ok_or_else(unreadable)?;
         request.headers_mut().insert(header::AUTHORIZATION, bearer);
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let answer = self.client.call(request, Effect::Read).await?;
