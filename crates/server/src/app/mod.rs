@@ -17,6 +17,7 @@ mod kv;
 mod leases;
 mod locks;
 mod mounts;
+mod namespaces;
 mod policy;
 mod quotas;
 mod reply;
@@ -25,6 +26,7 @@ mod signal;
 mod sync;
 mod system;
 pub mod tokens;
+mod tools;
 mod wrapping;
 
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use store::{
     records::{AuthTable, MountTable},
 };
 
+pub(crate) use self::namespaces::ROOT_ONLY;
 use self::{
     auth::{Caller, KeyCache, Lockouts, Passwords, TokenCache},
     background::Chores,
@@ -292,6 +295,10 @@ impl App {
                     wrapping::handle(self, caller, request, rest).await
                 } else if let Some(rest) = rest.strip_prefix("quotas/") {
                     quotas::handle(self, request, rest).await
+                } else if let Some(rest) = rest.strip_prefix("tools/") {
+                    tools::handle(self, request, rest)
+                } else if let Some(name) = below(rest, "namespaces") {
+                    namespaces::handle(request, name)
                 } else if let Some(path) = below(rest, "auth") {
                     auth::sys_auth(self, request, path).await
                 } else if let Some(path) = rest.strip_prefix("mounts/auth/").filter(|p| p.ends_with("/tune"))

@@ -269,10 +269,14 @@ async fn read(app: &App, name: &str) -> Result<Reply, AppError> {
             .put("inheritable", &false)
             .put("interval", &quota.interval)
             .put("name", name)
-            .put("path", &quota.path)
-            .put("rate", &quota.rate)
-            .put("role", "")
-            .put("type", "rate-limit");
+            .put("path", &quota.path);
+        // As Go prints it: a whole number without a point.
+        if quota.rate.fract() == 0.0 {
+            o.put("rate", &limit(&quota));
+        } else {
+            o.put("rate", &quota.rate);
+        }
+        o.put("role", "").put("type", "rate-limit");
     }))
 }
 
@@ -307,7 +311,22 @@ async fn write(app: &App, request: &Request, name: &str) -> Result<Reply, AppErr
         Some(path) => path.trim_start_matches('/').to_owned(),
         None => known.map(|known| known.path).unwrap_or_default(),
     };
+    if !path.is_empty() && !is_served(app, &path).await? {
+        return Err(AppError::invalid(format!("invalid mount path \"{path}\"")));
+    }
     change(app, name, Some(Quota { path, rate, interval, block_interval })).await
+}
+
+/// Whether something is mounted at or above a path, so that a quota there could ever count.
+async fn is_served(app: &App, path: &str) -> Result<bool, AppError> {
+    if ["sys/", "identity/", "cubbyhole/", "auth/token/"].iter().any(|built_in| fits(built_in, path)) {
+        return Ok(true);
+    }
+    if let Some(path) = path.strip_prefix("auth/") {
+        let table = app.auth_table().await?;
+        return Ok(table.mounts.iter().any(|mount| fits(mount.path.as_str(), path)));
+    }
+    Ok(app.router().await?.find(path).is_some())
 }
 
 /// Writes or removes a quota, and the configuration with it, whose revision tells of changes.
@@ -320,10 +339,10 @@ async fn change(app: &App, name: &str, quota: Option<Quota>) -> Result<Reply, Ap
                 .await?
                 .into_iter()
                 .find(|(other, kept)| other != name && kept.value.path == quota.path);
-            if twin.is_some() {
-                return Err(AppError::invalid(
-                    "quota rule with similar properties exists under another name",
-                ));
+            if let Some((twin, _)) = twin {
+                return Err(AppError::invalid(format!(
+                    "quota rule with similar properties exists under the name \"{twin}\""
+                )));
             }
         }
         let mut transaction = app.store.transaction();

@@ -176,7 +176,7 @@ fn wrap(request: &Request) -> Result<Reply, AppError> {
     }
     // EXPOSE: into the answer, which is wrapped.
     let data = json::text(Fields::of(request)?.into_inner().expose());
-    Ok(Reply::data(MOUNT_TYPE, data).injected())
+    Ok(Reply::data(MOUNT_TYPE, data))
 }
 
 /// The kept answer, as it was, and the token is used up.

@@ -11,7 +11,7 @@ use model::{SecretBytes, json::check_limits, parse_duration};
 use zeroize::Zeroizing;
 
 use super::{respond::Refusal, service::Limits};
-use crate::app::{Body, Operation, Request, parse_bool};
+use crate::app::{Body, Operation, ROOT_ONLY, Request, parse_bool};
 
 pub(super) const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
@@ -142,7 +142,7 @@ fn check_namespace(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(namespace) = headers.get(NAMESPACE) else { return Ok(()) };
     match namespace.to_str().map(|namespace| namespace.trim_matches('/')) {
         Ok("" | "root") => Ok(()),
-        _ => Err(Refusal::new(StatusCode::NOT_FOUND, "namespace not found")),
+        _ => Err(Refusal::new(StatusCode::NOT_FOUND, ROOT_ONLY)),
     }
 }
 

@@ -123,7 +123,6 @@ async fn secret_ids_are_looked_up_chosen_and_destroyed() {
             r#"{"cidr_list":"x"}"#,
             "cidr_list: expected address ranges such as 10.0.0.0/8 or 2001:db8::/32",
         ),
-        ("role/none/secret-id", "{}", "role \"none\" does not exist"),
         ("role/c", r#"{"bind_secret_id":false}"#, "at least one constraint should be enabled on the role"),
         (
             "role/c",
@@ -178,4 +177,39 @@ async fn a_secret_id_is_spent_exactly_as_often_as_it_may_be() {
         }
     }
     assert_eq!(let_in, 7);
+}
+
+#[tokio::test]
+async fn one_parameter_of_a_role_is_read_written_and_reset_by_itself() {
+    let bench = Bench::new().await;
+    bench.post("sys/auth/approle", r#"{"type":"approle"}"#).await;
+    bench.post("auth/approle/role/r", r#"{"token_ttl":"20m","token_policies":"a"}"#).await;
+    let part = async |part: &str| bench.get(&format!("auth/approle/role/r/{part}")).await.data().to_string();
+    assert_eq!(part("token-ttl").await, r#"{"token_ttl":1200}"#);
+    assert_eq!(part("policies").await, r#"{"token_policies":["a"]}"#);
+    for (path, body) in [
+        ("token-ttl", r#"{"token_ttl":"5m"}"#),
+        ("policies", r#"{"policies":"b,c"}"#),
+        ("secret-id-num-uses", r#"{"secret_id_num_uses":7,"token_ttl":1}"#),
+    ] {
+        assert_eq!(bench.post(&format!("auth/approle/role/r/{path}"), body).await.status, 204, "{path}");
+    }
+    assert_eq!(part("policies").await, r#"{"token_policies":["b","c"]}"#);
+    assert_eq!(part("secret-id-num-uses").await, r#"{"secret_id_num_uses":7}"#);
+    // The others stayed as they were.
+    assert_eq!(part("token-ttl").await, r#"{"token_ttl":300}"#);
+    assert_eq!(bench.delete("auth/approle/role/r/token-ttl").await.status, 204);
+    assert_eq!(part("token-ttl").await, r#"{"token_ttl":0}"#);
+    for (method, path, body, status) in [
+        ("POST", "r/token-ttl", "{}", 400),
+        ("POST", "r/token-ttl", r#"{"token_ttl":"soon"}"#, 400),
+        ("LIST", "r/token-ttl", "", 404),
+        ("GET", "none/token-ttl", "", 404),
+        ("POST", "none/token-ttl", r#"{"token_ttl":1}"#, 404),
+        ("GET", "r/nothing", "", 404),
+    ] {
+        let path = format!("auth/approle/role/{path}");
+        assert_eq!(bench.call(method, &path, body).await.status, status, "{method} {path}");
+    }
+    assert_eq!(bench.call("LIST", "auth/approle/role", "").await.data()["keys"].to_string(), r#"["r"]"#);
 }

@@ -57,8 +57,8 @@ async fn what_cannot_be_mounted_is_refused() {
     bench.post("sys/mounts/a/b", r#"{"type":"kv"}"#).await;
     for (path, body, text) in [
         ("secret", r#"{"type":"kv"}"#, "path is already in use at secret/"),
-        ("secret/below", r#"{"type":"kv"}"#, "existing mount at secret/"),
-        ("a", r#"{"type":"kv"}"#, "existing mount at a/b/"),
+        ("secret/below", r#"{"type":"kv"}"#, "path is already in use at secret/"),
+        ("a", r#"{"type":"kv"}"#, "path is already in use at a/b/"),
         ("sys", r#"{"type":"kv"}"#, "cannot mount \"sys/\""),
         ("sys/x", r#"{"type":"kv"}"#, "cannot mount \"sys/x/\""),
         ("auth/x", r#"{"type":"kv"}"#, "cannot mount \"auth/x/\""),
@@ -74,7 +74,7 @@ async fn what_cannot_be_mounted_is_refused() {
         (
             "x",
             r#"{"type":"kv","config":{"default_lease_ttl":"9000h"}}"#,
-            "default lease TTL must not be greater than the max lease TTL",
+            "given default lease TTL greater than system max lease TTL of 2764800",
         ),
         (
             "x",
@@ -164,8 +164,8 @@ async fn a_mount_moves_with_all_it_holds() {
         ("{}", "both 'from' and 'to' path must be specified as a string"),
         (r#"{"from":"nope","to":"x"}"#, "no matching mount at \"nope/\""),
         (r#"{"from":"team/kv","to":"other/x"}"#, "path already in use at \"other/\""),
-        (r#"{"from":"team/kv","to":"sys/x"}"#, "cannot mount \"sys/x/\""),
-        (r#"{"from":"sys","to":"x"}"#, "cannot mount \"sys/\""),
+        (r#"{"from":"team/kv","to":"sys/x"}"#, "cannot remount to destination sys/x/"),
+        (r#"{"from":"sys","to":"x"}"#, "cannot remount \"sys/\""),
     ] {
         let answer = bench.post("sys/remount", body).await;
         assert_eq!((answer.status, answer.json()["errors"][0].as_str().unwrap()), (400, text));

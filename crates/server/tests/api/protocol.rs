@@ -54,7 +54,7 @@ async fn there_is_the_root_namespace_only() {
     let answer = bench
         .send("GET", "secret/data/a", "", &[("X-Vault-Token", ROOT), ("X-Vault-Namespace", "team-a")])
         .await;
-    assert_snapshot!(answer, @r#"404 {"errors":["namespace not found"]}"#);
+    assert_snapshot!(answer, @r#"404 {"errors":["namespace not found: this server has the root namespace only"]}"#);
 }
 
 #[tokio::test]

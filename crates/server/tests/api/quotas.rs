@@ -92,7 +92,8 @@ async fn quotas_come_before_authentication_and_spare_the_probes() {
     refuses(r#"{"path":"a","rate":1,"interval":0}"#, "interval: must be at least one second").await;
     refuses(r#"{"path":"a","rate":1,"interval":-3}"#, "interval must be positive").await;
     refuses(r#"{"path":"a","rate":1,"role":"x"}"#, "role is not available in keyferry's quotas").await;
-    refuses(r#"{"path":"","rate":5}"#, "quota rule with similar properties exists under another name").await;
+    refuses(r#"{"path":"","rate":5}"#, "quota rule with similar properties exists under the name \"all\"")
+        .await;
     bench.clock.advance(Duration::from_mins(2));
     assert_snapshot!(bench.get("sys/quotas/config").await.data(), @r#"{"enable_rate_limit_audit_logging":false,"enable_rate_limit_response_headers":false,"rate_limit_exempt_paths":["sys/generate-recovery-token/attempt","sys/generate-recovery-token/update","sys/generate-root/attempt","sys/generate-root/update","sys/health","sys/seal-status","sys/unseal"]}"#);
 }

@@ -34,3 +34,80 @@ async fn the_seal_and_the_leader_are_told_to_anyone() {
     assert_eq!(bench.as_token("", "GET", "sys/seal-status", "").await.json()["sealed"], true);
     assert_snapshot!(bench.as_token("", "PUT", "sys/unseal", r#"{"key":"00"}"#).await, @r#"400 {"errors":["this store is opened by its root key file, when the server starts; start it again"]}"#);
 }
+
+#[tokio::test]
+async fn digests_are_made_of_what_is_sent() {
+    let bench = Bench::new().await;
+    let sum = async |path: &str, body: &str| bench.post(path, body).await.data()["sum"].clone();
+    // "hello", whose digests are well known.
+    let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    assert_eq!(sum("sys/tools/hash", r#"{"input":"aGVsbG8="}"#).await, sha256);
+    // The path goes before the body.
+    assert_eq!(
+        sum("sys/tools/hash/sha2-256", r#"{"input":"aGVsbG8=","algorithm":"sha2-512"}"#).await,
+        sha256
+    );
+    assert_eq!(
+        sum("sys/tools/hash", r#"{"input":"aGVsbG8=","format":"base64"}"#).await,
+        "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ="
+    );
+    assert_eq!(
+        sum("sys/tools/hash/sha3-256", r#"{"input":"aGVsbG8="}"#).await,
+        "3338be694f50c5f338814986cdf0686453a888b84f424d792af4b9202398f392"
+    );
+    let default = bench.token(r#"{"policies":["default"]}"#).await;
+    assert_eq!(bench.as_token(&default, "POST", "sys/tools/hash", r#"{"input":""}"#).await.status, 200);
+    for (path, body, text) in [
+        (
+            "sys/tools/hash/md5",
+            "{}",
+            "unsupported algorithm: expected sha2-224, sha2-256, sha2-384, sha2-512, sha3-256, sha3-384 or sha3-512",
+        ),
+        ("sys/tools/hash", r#"{"input":"hunter2!"}"#, "unable to decode input as base64"),
+        (
+            "sys/tools/hash",
+            r#"{"format":"binary"}"#,
+            "unsupported encoding format; must be \"hex\" or \"base64\"",
+        ),
+    ] {
+        let answer = bench.post(path, body).await;
+        assert_eq!((answer.status, answer.json()["errors"][0].as_str().unwrap()), (400, text), "{body}");
+    }
+    assert_eq!(bench.get("sys/tools/hash").await.status, 405);
+    assert_eq!(bench.post("sys/tools/nothing", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn random_bytes_come_in_the_wanted_number_and_form() {
+    let bench = Bench::new().await;
+    let random = async |path: &str, body: &str| {
+        bench.post(path, body).await.data()["random_bytes"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(random("sys/tools/random", "").await.len(), 44);
+    assert_eq!(random("sys/tools/random/5", r#"{"format":"hex","bytes":9}"#).await.len(), 10);
+    assert_eq!(random("sys/tools/random/platform/131072", r#"{"format":"hex"}"#).await.len(), 262_144);
+    assert_ne!(random("sys/tools/random/8", "").await, random("sys/tools/random/8", "").await);
+    let seal = bench.post("sys/tools/random/seal", "").await.json();
+    assert_eq!(seal["warnings"][0], "no seal/entropy augmentation available, using platform entropy source");
+    for (path, text) in [
+        ("sys/tools/random/0", "'bytes' cannot be less than 1"),
+        ("sys/tools/random/131073", "'bytes' should be less than 131072"),
+        ("sys/tools/random/x", "error parsing url-set byte count"),
+        ("sys/tools/random/x/4", "unsupported entropy source; must be \"platform\" or \"seal\", or \"all\""),
+    ] {
+        let answer = bench.post(path, "").await;
+        assert_eq!((answer.status, answer.json()["errors"][0].as_str().unwrap()), (400, text));
+    }
+}
+
+#[tokio::test]
+async fn there_is_the_root_namespace_and_no_other() {
+    let bench = Bench::new().await;
+    assert_snapshot!(bench.call("LIST", "sys/namespaces", "").await, @r#"404 {"errors":[]}"#);
+    assert_snapshot!(bench.get("sys/namespaces/team").await, @r#"404 {"errors":[]}"#);
+    assert_snapshot!(bench.post("sys/namespaces/team", "").await, @r#"400 {"errors":["namespaces are not available in keyferry: this server has the root namespace only"]}"#);
+    let gone = bench.delete("sys/namespaces/team").await.json();
+    assert_eq!(gone["warnings"][0], "requested namespace does not exist");
+    assert_eq!(bench.get("sys/namespaces").await.status, 405);
+    assert_eq!(bench.as_token("", "LIST", "sys/namespaces", "").await.status, 403);
+}

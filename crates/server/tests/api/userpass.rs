@@ -176,3 +176,18 @@ async fn logins_and_tokens_are_held_to_their_addresses() {
         bench.send_from("11.0.0.1", "GET", "sys/internal/ui/mounts", "", &[("X-Vault-Token", &token)]).await;
     assert_eq!(seen.data()["auth"], serde_json::json!({}));
 }
+
+#[tokio::test]
+async fn a_users_older_parameters_count_and_the_newer_ones_win() {
+    let bench = Bench::new().await;
+    bench.post("sys/auth/userpass", r#"{"type":"userpass"}"#).await;
+    let body = r#"{"password":"a word","ttl":"5m","max_ttl":"10m","policies":"ops","bound_cidrs":"10.0.0.0/8","token_ttl":60}"#;
+    assert_eq!(bench.post("auth/userpass/users/anna", body).await.status, 204);
+    let user = bench.get("auth/userpass/users/anna").await.data();
+    assert_eq!((&user["token_ttl"], &user["token_max_ttl"]), (&60.into(), &600.into()));
+    assert_eq!(
+        (&user["token_policies"][0], &user["token_bound_cidrs"][0]),
+        (&"ops".into(), &"10.0.0.0/8".into())
+    );
+    assert_eq!(bench.post("auth/userpass/users/anna", r#"{"ttl":"20m"}"#).await.status, 400);
+}

@@ -30,7 +30,8 @@ pub(in crate::app) async fn capabilities_of_accessor(
 ) -> Result<Reply, AppError> {
     require_write(request)?;
     let mut fields = Fields::of(request)?;
-    let accessor = fields.text("accessor")?.unwrap_or_default();
+    let accessor = fields.text("accessor")?.filter(|accessor| !accessor.is_empty());
+    let accessor = accessor.ok_or_else(|| AppError::invalid("missing accessor"))?;
     let token = match key_of_accessor(app, &accessor).await? {
         Some(key) => live_token(app, &key).await?,
         None => None,

@@ -64,7 +64,14 @@ pub(in crate::app) async fn mounts_seen(
             None => mount.config.listing_visibility == "unauth",
         };
         if visible {
-            seen.insert(mount.path.to_string(), json::object(|o| put(o, mount)));
+            let shown = json::object(|o| match acl {
+                Some(_) => put(o, mount),
+                None => {
+                    mounts::put_for_anyone(o, &mount.method, &mount.description);
+                    o.put_object("options", |_| {});
+                }
+            });
+            seen.insert(mount.path.to_string(), shown);
         }
     }
     Ok(seen)
@@ -82,7 +89,7 @@ fn put(o: &mut Object<'_>, mount: &AuthMount) {
     );
     o.put("local", &false)
         .put("seal_wrap", &false)
-        .put("options", &None::<()>)
+        .put_object("options", |_| {})
         .put("deprecation_status", "supported");
 }
 
@@ -126,11 +133,11 @@ async fn read(app: &App, path: &str) -> Result<Reply, AppError> {
     let path = parsed(path)?;
     let (token, info) = mounts::token_mount(app);
     if path.as_str() == token {
-        return Ok(Reply::data(MOUNT_TYPE, info));
+        return Ok(Reply::data(MOUNT_TYPE, info).injected());
     }
     let table = app.auth_table().await?;
     match table.mounts.iter().find(|mount| mount.path == path) {
-        Some(mount) => Ok(Reply::object(MOUNT_TYPE, |o| put(o, mount))),
+        Some(mount) => Ok(Reply::object(MOUNT_TYPE, |o| put(o, mount)).injected()),
         None => Err(AppError::invalid(format!("No auth engine at {path}"))),
     }
 }

@@ -103,6 +103,32 @@ impl Terms {
         self.check()
     }
 
+    /// The same under the names that the parameters had before; the newer name wins.
+    pub(crate) fn read_older(&mut self, fields: &mut Fields) -> Result<(), AppError> {
+        if !fields.has("token_policies")
+            && let Some(policies) = fields.list("policies")?
+        {
+            self.policies = policy::cleaned(&policies)?;
+        }
+        for (old, new, seconds) in [
+            ("ttl", "token_ttl", &mut self.ttl),
+            ("max_ttl", "token_max_ttl", &mut self.max_ttl),
+            ("period", "token_period", &mut self.period),
+        ] {
+            if !fields.has(new)
+                && let Some(given) = positive(fields, old)?
+            {
+                *seconds = given;
+            }
+        }
+        if !fields.has("token_bound_cidrs")
+            && let Some(ranges) = fields.list("bound_cidrs")?
+        {
+            self.bound_cidrs = cidrs("bound_cidrs", &ranges)?;
+        }
+        self.check()
+    }
+
     fn check(&self) -> Result<(), AppError> {
         if self.max_ttl > 0 && self.ttl > self.max_ttl {
             return Err(AppError::invalid("'token_ttl' cannot be greater than 'token_max_ttl'"));

@@ -224,9 +224,9 @@ fn check_custom_metadata(all: &BTreeMap<String, String>) -> Result<(), AppError>
     }
     match faults.as_slice() {
         [] => Ok(()),
-        [one] => Err(AppError::invalid(format!("custom_metadata validation failed: {one}"))),
         _ => {
-            let mut text = format!("{} errors occurred:", faults.len());
+            let s = if faults.len() == 1 { "" } else { "s" };
+            let mut text = format!("{} error{s} occurred:", faults.len());
             for fault in &faults {
                 text.push_str("\n\t* custom_metadata validation failed: ");
                 text.push_str(fault);
@@ -332,14 +332,14 @@ mod tests {
         assert_eq!(check(&[("a", "1"), ("ü", "ß"), ("\"'\\", "e\u{301} 環境 🔑\u{fe0f}")]), "ok");
         for unprintable in ["\n", "a\u{200b}", "\u{a0}", "\u{85}", "\u{202e}"] {
             assert!(
-                check(&[("a", unprintable)]).ends_with("contains unprintable characters"),
+                check(&[("a", unprintable)]).ends_with("contains unprintable characters\n\n"),
                 "{unprintable:?}"
             );
         }
         assert_eq!(
             check(&[("a", "")]),
-            "custom_metadata validation failed: length of value for key \"a\" is 0 but must be 0 < len(value) \
-             <= 512"
+            "1 error occurred:\n\t* custom_metadata validation failed: length of value for key \"a\" is 0 but must \
+             be 0 < len(value) <= 512\n\n"
         );
         assert_eq!(
             check(&[("", "x"), ("b", "\u{1}")]),

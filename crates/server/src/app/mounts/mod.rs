@@ -17,7 +17,7 @@ use store::{
 use super::{ATTEMPTS, App, AppError, Fields, Operation, Reply, Request, keeper};
 pub(super) use remount::{Migrations, remount, remount_status};
 use show::{BUILT_IN, put_mount, put_optional_config};
-pub(super) use show::{list, put_common, token_mount, ui_list, ui_mount};
+pub(super) use show::{list, put_common, put_for_anyone, token_mount, ui_list, ui_mount};
 
 const MOUNT_TYPE: &str = "system";
 /// First segments that no mount may take.
@@ -116,7 +116,7 @@ pub(super) async fn mount(app: &App, request: &Request, path: &str) -> Result<Re
 }
 
 async fn enable(app: &App, mut fields: Fields, path: &str) -> Result<Reply, AppError> {
-    let path = mountable(path)?;
+    let path = mountable(path, |path| format!("cannot mount \"{path}\""))?;
     let (mount_type, mut options) = engine_options(&mut fields)?;
     let settings = match mount_type {
         keeper::MOUNT_TYPE => Some(keeper::take(&mut options)?.ok_or_else(|| {
@@ -151,9 +151,7 @@ async fn enable(app: &App, mut fields: Fields, path: &str) -> Result<Reply, AppE
     }
     let enabled = change_table(app, |table| {
         if let Some(taken) = table.mounts.iter().find(|other| overlaps(&other.path, &path)) {
-            let same = taken.path == path;
-            let what = if same { "path is already in use" } else { "existing mount" };
-            return Err(AppError::invalid(format!("{what} at {}", taken.path)));
+            return Err(AppError::invalid(format!("path is already in use at {}", taken.path)));
         }
         table.mounts.push(mount.clone());
         Ok(())
@@ -173,12 +171,12 @@ fn overlaps(a: &MountPath, b: &MountPath) -> bool {
     a.as_str().starts_with(b.as_str()) || b.as_str().starts_with(a.as_str())
 }
 
-/// Reads a path that a mount may take.
-fn mountable(path: &str) -> Result<MountPath, AppError> {
+/// Reads a path that a mount may take; what is ours to answer is refused by `refuse`.
+fn mountable(path: &str, refuse: impl Fn(&MountPath) -> String) -> Result<MountPath, AppError> {
     let path = MountPath::parse(path).map_err(|fault| AppError::invalid(fault.to_string()))?;
     let first = path.as_str().split('/').next().unwrap_or_default();
     if RESERVED.contains(&first) {
-        return Err(AppError::invalid(format!("cannot mount \"{path}\"")));
+        return Err(AppError::invalid(refuse(&path)));
     }
     Ok(path)
 }
@@ -249,8 +247,11 @@ pub(super) fn mount_config(
     let effective_max =
         if config.max_lease_ttl == 0 { app.settings.max_lease_ttl } else { config.max_lease_ttl };
     if config.default_lease_ttl > effective_max {
-        let text = "default lease TTL must not be greater than the max lease TTL";
-        return Err(AppError::invalid(text));
+        let max = match config.max_lease_ttl {
+            0 => format!("system max lease TTL of {effective_max}"),
+            _ => "given max lease TTL".to_owned(),
+        };
+        return Err(AppError::invalid(format!("given default lease TTL greater than {max}")));
     }
     if let Some(force) = fields.boolean("force_no_cache")? {
         config.force_no_cache = force;
@@ -284,11 +285,7 @@ fn lease_ttl(fields: &mut Fields, name: &'static str) -> Result<Option<u64>, App
 }
 
 async fn disable(app: &App, path: &str) -> Result<Reply, AppError> {
-    let path = MountPath::parse(path).map_err(|fault| AppError::invalid(fault.to_string()))?;
-    let first = path.as_str().split('/').next().unwrap_or_default();
-    if RESERVED.contains(&first) {
-        return Err(AppError::invalid(format!("cannot unmount \"{path}\"")));
-    }
+    let path = mountable(path, |path| format!("cannot unmount \"{path}\""))?;
     let gone = change_table(app, |table| {
         let at = table.mounts.iter().position(|mount| mount.path == path);
         let gone = at.map(|at| table.mounts.swap_remove(at).accessor);
@@ -348,6 +345,9 @@ pub(super) async fn tune(app: &App, request: &Request, path: &str) -> Result<Rep
         (Operation::Write, Some(_)) => Err(AppError::invalid(format!("cannot tune \"{path}\""))),
         (Operation::Write, None) => {
             let mut fields = Fields::of(request)?;
+            if fields.has("token_type") {
+                return Err(AppError::invalid("'token_type' can only be modified on auth mounts"));
+            }
             let description = description(&mut fields)?;
             let mut options = fields.map("options")?;
             if let Some(options) = &mut options {
@@ -401,8 +401,10 @@ pub(super) fn tuning(
         o.put("default_lease_ttl", &effective(config.default_lease_ttl, app.settings.default_lease_ttl))
             .put("max_lease_ttl", &effective(config.max_lease_ttl, app.settings.max_lease_ttl))
             .put("force_no_cache", &config.force_no_cache)
-            .put("description", description)
-            .put("options", &options.filter(|options| !options.is_empty()));
+            .put("description", description);
+        if let Some(options) = options.filter(|options| !options.is_empty()) {
+            o.put("options", options);
+        }
         put_optional_config(o, config);
     });
     reply.injected()

@@ -33,8 +33,8 @@ pub(in crate::app) async fn remount(app: &App, request: &Request) -> Result<Repl
     let (Some(from), Some(to)) = (fields.text("from")?, fields.text("to")?) else {
         return Err(AppError::invalid("both 'from' and 'to' path must be specified as a string"));
     };
-    let from = mountable(&from)?;
-    let to = mountable(&to)?;
+    let from = mountable(&from, |from| format!("cannot remount \"{from}\""))?;
+    let to = mountable(&to, |to| format!("cannot remount to destination {to}"))?;
     change_table(app, |table| {
         let at = table.mounts.iter().position(|mount| mount.path == from);
         let at = at.ok_or_else(|| AppError::invalid(format!("no matching mount at \"{from}\"")))?;

@@ -59,8 +59,13 @@ pub(super) fn put_mount(o: &mut Object<'_>, mount: &Mount) {
     );
     o.put("local", &false)
         .put("seal_wrap", &false)
-        .put("options", &(!mount.options.is_empty()).then_some(&mount.options))
+        .put("options", &mount.options)
         .put("deprecation_status", "supported");
+}
+
+/// What is told of a mount to somebody who has not said who they are.
+pub(in crate::app) fn put_for_anyone(o: &mut Object<'_>, mount_type: &str, description: &str) {
+    o.put("type", mount_type).put("description", description);
 }
 
 /// What the mounts of engines and auth methods tell alike.
@@ -185,13 +190,22 @@ pub(in crate::app) async fn ui_list(app: &App, request: &Request) -> Result<Repl
         Err(other) => return Err(other),
     };
     let router = app.router().await?;
-    let visible = |path: &str| match &acl {
-        Some(acl) => acl.reaches(path),
-        None => router.at(path).is_some_and(|mount| mount.config.listing_visibility == "unauth"),
-    };
     let methods = auth::mounts_seen(app, acl.as_deref()).await?;
     Ok(Reply::object(MOUNT_TYPE, |o| {
-        o.put_object("secret", |o| put_mounts(o, app, &router, visible));
+        o.put_object("secret", |o| match &acl {
+            Some(acl) => put_mounts(o, app, &router, |path| acl.reaches(path)),
+            None => {
+                let listed = |mount: &&Mount| mount.config.listing_visibility == "unauth";
+                let mut listed: Vec<_> = router.mounts().iter().filter(listed).collect();
+                listed.sort_by(|a, b| a.path.cmp(&b.path));
+                for mount in listed {
+                    o.put_object(mount.path.as_str(), |o| {
+                        put_for_anyone(o, &mount.mount_type, &mount.description);
+                        o.put("options", &mount.options);
+                    });
+                }
+            }
+        });
         o.put_object("auth", |o| {
             for (path, info) in &methods {
                 o.put_json(path, info);

@@ -232,9 +232,10 @@ fn wants_batch(fields: &mut Fields, role: Option<&Role>) -> Result<bool, AppErro
 fn check_batch(is_root: bool, num_uses: u64, period: u64, explicit_max_ttl: u64) -> Result<(), AppError> {
     let what = match (is_root, num_uses, period, explicit_max_ttl) {
         (true, ..) => "be root tokens",
-        (_, 1.., ..) => "have a limited number of uses: they are not stored, so nothing can count",
-        (_, _, 1.., _) => "be periodic: they cannot be renewed",
-        (.., 1..) => "have an explicit max TTL: they cannot be renewed",
+        // They are not stored, so nothing can count, and cannot be renewed.
+        (_, 1.., ..) => "have \"num_uses\" set",
+        (_, _, 1.., _) => "have \"period\" set",
+        (.., 1..) => "have \"explicit_max_ttl\" set",
         _ => return Ok(()),
     };
     Err(AppError::invalid(format!("batch tokens cannot {what}")))
@@ -269,11 +270,10 @@ fn no_wrapping(policies: &[String]) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Adds `default` unless it is not wanted, sorts, and keeps each once.
-fn with_default(mut policies: Vec<String>, wanted: &[String], no_default: bool) -> Vec<String> {
+/// Adds `default`, or takes it away where it is not wanted, even if it was named; sorts, and keeps each once.
+fn with_default(mut policies: Vec<String>, no_default: bool) -> Vec<String> {
     if no_default {
-        let asked = lowered(wanted).iter().any(|policy| policy == DEFAULT);
-        policies.retain(|policy| policy != DEFAULT || asked);
+        policies.retain(|policy| policy != DEFAULT);
     } else {
         policies.push(DEFAULT.to_owned());
     }
@@ -307,7 +307,7 @@ fn child_policies(
         return Ok(vec![ROOT.to_owned()]);
     }
     no_wrapping(&policies)?;
-    Ok(with_default(policies, wanted, no_default))
+    Ok(with_default(policies, no_default))
 }
 
 /// What a role that names policies lets a token have of what it asks for. Whether the parent has them
@@ -335,7 +335,7 @@ fn role_policies(role: &Role, wanted: &[String], no_default: bool) -> Result<Vec
     }
     no_wrapping(&policies)?;
     let denies_default = role.disallowed_policies.iter().any(|policy| policy == DEFAULT);
-    Ok(with_default(policies, wanted, no_default || denies_default))
+    Ok(with_default(policies, no_default || denies_default))
 }
 
 fn display_name(wanted: Option<String>) -> String {

@@ -178,7 +178,8 @@ fn named_token(fields: &mut Fields) -> Result<SecretBytes, AppError> {
 
 async fn named_accessor(app: &App, fields: &mut Fields) -> Result<Option<RecordKey<Token>>, AppError> {
     let accessor = fields.text("accessor")?.filter(|accessor| !accessor.is_empty());
-    let accessor = accessor.ok_or_else(|| AppError::invalid("missing accessor"))?;
+    let accessor =
+        accessor.ok_or_else(|| AppError::invalid("1 error occurred:\n\t* missing accessor\n\n"))?;
     Ok(key_of_accessor(app, &accessor).await?)
 }
 

@@ -8,7 +8,7 @@ use crate::app::{ATTEMPTS, App, AppError, Envelope, Fields, Reply, auth, auth::l
 
 /// How long a token may be made to last, by whom it came from.
 pub(crate) struct Limits {
-    /// Seconds that it gets when it does not ask; 0 = what it was made with.
+    /// Seconds that it gets when it does not ask; 0 = what it last got.
     pub(crate) ttl: u64,
     /// Seconds from its making on; 0 = the system's.
     pub(crate) max_ttl: u64,
@@ -79,6 +79,14 @@ async fn limits(app: &App, token: &Token) -> Result<Limits, AppError> {
     Ok(Limits { ttl: 0, max_ttl: 0, period })
 }
 
+/// The seconds that a token got when it was last renewed, or made.
+fn last_ttl(token: &Token) -> u64 {
+    match (token.renewed, token.expires) {
+        (Some(renewed), Some(expires)) => expires.since(renewed).as_secs(),
+        _ => token.creation_ttl,
+    }
+}
+
 /// How many seconds a renewed token has from now, and a warning when it wanted more.
 fn renewed_ttl(
     app: &App,
@@ -88,7 +96,7 @@ fn renewed_ttl(
     now: Timestamp,
 ) -> Result<(u64, Option<String>), AppError> {
     let wanted = match (limits.period, increment, limits.ttl) {
-        (0, 0, 0) => token.creation_ttl,
+        (0, 0, 0) => last_ttl(token),
         (0, 0, ttl) => ttl,
         (0, increment, _) => increment,
         (period, ..) => period,

@@ -4,6 +4,7 @@
 //! locked after failures here: a secret id cannot be guessed, and a role id, which is no secret, would be
 //! enough to keep a whole fleet out.
 
+mod parts;
 mod roles;
 mod secrets;
 
@@ -95,6 +96,7 @@ impl Method for AppRole {
                 let reply = Reply::empty().warn("Tidy operation successfully started.");
                 Ok(Reply { status: 202, ..reply })
             }
+            (_, ["role", _, part]) if parts::is_one(part) => parts::handle(at, request, &role, part).await,
             (_, ["login"] | ["role", _] | ["role", _, "role-id" | "secret-id" | "custom-secret-id"]) => {
                 Err(AppError::UnsupportedOperation)
             }

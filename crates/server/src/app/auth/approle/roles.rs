@@ -7,7 +7,7 @@ use super::{MOUNT_TYPE, Role, role_ids, roles, secrets};
 use crate::app::{
     ATTEMPTS, AppError, Fields, Reply, Request,
     auth::{cidrs, methods::Site, positive},
-    policy,
+    json::{self, Json},
 };
 
 const LONGEST: usize = 256;
@@ -23,8 +23,13 @@ pub(super) async fn list(at: &Site<'_>) -> Result<Reply, AppError> {
 }
 
 pub(super) async fn read(at: &Site<'_>, name: &str) -> Result<Reply, AppError> {
+    Ok(Reply::data(MOUNT_TYPE, shown(at, name).await?))
+}
+
+/// A role as it is shown.
+pub(super) async fn shown(at: &Site<'_>, name: &str) -> Result<Json, AppError> {
     let role = roles(at).get(name).await?.ok_or_else(AppError::not_found)?.value;
-    Ok(Reply::object(MOUNT_TYPE, |o| {
+    Ok(json::object(|o| {
         o.put("bind_secret_id", &role.bind_secret_id)
             .put("local_secret_ids", &false)
             .put("secret_id_bound_cidrs", &role.secret_id_bound_cidrs)
@@ -41,13 +46,22 @@ pub(super) async fn write(at: &Site<'_>, request: &Request, name: &str) -> Resul
             "a role's name must be 1 to {LONGEST} bytes of letters, digits, '-', '_' and '.'"
         )));
     }
+    write_by(at, name, &|| Fields::of(request)).await
+}
+
+/// Makes or changes a role by parameters, which are asked for as often as it takes.
+pub(super) async fn write_by(
+    at: &Site<'_>,
+    name: &str,
+    fields: &(dyn Fn() -> Result<Fields, AppError> + Sync),
+) -> Result<Reply, AppError> {
     for _ in 0..ATTEMPTS {
         let known = roles(at).get(name).await?;
         let mut role = known.as_ref().map_or_else(
             || Role { id: uuid_v4(at.app.entropy.as_ref()), bind_secret_id: true, ..Role::default() },
             |known| known.value.clone(),
         );
-        change(&mut role, &mut Fields::of(request)?)?;
+        change(&mut role, &mut fields()?)?;
         let mut transaction = at.app.store.transaction();
         transaction.expect(&roles(at).key(name), known.as_ref().map(|known| known.revision));
         roles(at).put(&mut transaction, name, &role)?;
@@ -72,23 +86,11 @@ pub(super) async fn write(at: &Site<'_>, request: &Request, name: &str) -> Resul
 
 fn change(role: &mut Role, fields: &mut Fields) -> Result<(), AppError> {
     role.terms.read(fields)?;
-    // Its older names.
-    for (old, new) in [("policies", "token_policies"), ("bound_cidr_list", "secret_id_bound_cidrs")] {
-        if fields.has(new) {
-            continue;
-        }
-        if let Some(given) = fields.list(old)? {
-            if old == "policies" {
-                role.terms.policies = policy::cleaned(&given)?;
-            } else {
-                role.secret_id_bound_cidrs = cidrs(old, &given)?;
-            }
-        }
-    }
-    if !fields.has("token_period")
-        && let Some(period) = positive(fields, "period")?
+    role.terms.read_older(fields)?;
+    if !fields.has("secret_id_bound_cidrs")
+        && let Some(given) = fields.list("bound_cidr_list")?
     {
-        role.terms.period = period;
+        role.secret_id_bound_cidrs = cidrs("bound_cidr_list", &given)?;
     }
     if let Some(bind) = fields.boolean("bind_secret_id")? {
         role.bind_secret_id = bind;

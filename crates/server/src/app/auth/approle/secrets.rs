@@ -58,7 +58,8 @@ pub(super) async fn make(
     custom: bool,
 ) -> Result<Reply, AppError> {
     let role = roles(at).get(role_name).await?;
-    let role = role.ok_or_else(|| AppError::invalid(format!("role \"{role_name}\" does not exist")))?.value;
+    let gone = || AppError::NotFound(Some(format!("role \"{role_name}\" does not exist")));
+    let role = role.ok_or_else(gone)?.value;
     if !role.bind_secret_id {
         return Err(AppError::invalid("bind_secret_id is not set on the role"));
     }
@@ -221,7 +222,10 @@ pub(super) async fn list(at: &Site<'_>, role: &str) -> Result<Reply, AppError> {
         .map(|(_, kept)| kept.value.accessor)
         .collect();
     if keys.is_empty() {
-        return Err(AppError::not_found());
+        return match roles(at).get(role).await? {
+            Some(_) => Err(AppError::not_found()),
+            None => Err(AppError::invalid(format!("role \"{role}\" does not exist"))),
+        };
     }
     keys.sort();
     Ok(Reply::object(MOUNT_TYPE, |o| {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
     RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
     RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
@@ -168,7 +168,20 @@ fn parse_pem(text: &str) -> Result<Key, AppError> {
     let der = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes()).map_err(|_| {
         AppError::invalid("jwt_validation_pubkeys: expected public keys in PEM (BEGIN PUBLIC KEY)")
     })?;
-    Ok(Key { id: None, algorithm: None, form: Form::Spki(der.as_ref().to_vec()) })
+    let der = der.as_ref();
+    let kinds: [&'static dyn VerificationAlgorithm; 5] = [
+        &RSA_PKCS1_2048_8192_SHA256,
+        &ECDSA_P256_SHA256_FIXED,
+        &ECDSA_P384_SHA384_FIXED,
+        &ECDSA_P521_SHA512_FIXED,
+        &ED25519,
+    ];
+    if !kinds.iter().any(|kind| ParsedPublicKey::new(*kind, der).is_ok()) {
+        return Err(AppError::invalid(
+            "jwt_validation_pubkeys: a key is not one of RSA (2048 to 8192 bits), P-256, P-384, P-521 or Ed25519",
+        ));
+    }
+    Ok(Key { id: None, algorithm: None, form: Form::Spki(der.to_vec()) })
 }
 
 /// Keys that were fetched, by mount.

@@ -149,6 +149,7 @@ async fn write(at: &Site<'_>, request: &Request, name: &str) -> Result<Reply, Ap
     let mut fields = Fields::of(request)?;
     let mut terms = Terms::default();
     terms.read(&mut fields)?;
+    terms.read_older(&mut fields)?;
     if fields.has("password_hash") {
         return Err(AppError::invalid("password_hash is not available in keyferry; send the password"));
     }
@@ -170,12 +171,7 @@ async fn write(at: &Site<'_>, request: &Request, name: &str) -> Result<Reply, Ap
             }
             let mut fields = Fields::of(request)?;
             user.terms.read(&mut fields)?;
-            // Its older name.
-            if !fields.has("token_policies")
-                && let Some(policies) = fields.list("policies")?
-            {
-                user.terms.policies = policy::cleaned(&policies)?;
-            }
+            user.terms.read_older(&mut fields)?;
             Ok((Some(user), ()))
         })
         .await?;
