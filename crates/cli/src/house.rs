@@ -119,7 +119,9 @@ impl Builder {
                 operation: Operation::Write,
                 path: "sys/mounts/secret".to_owned(),
                 token: Some(root_token.clone()),
-                body: Body::Json(Zeroizing::new(br#"{"type":"kv-v2"}"#.to_vec())),
+                body: Body::Json(Zeroizing::new(
+                    br#"{"type":"kv-v2","description":"key/value secret storage"}"#.to_vec(),
+                )),
                 ..Request::default()
             };
             core.handle(&request).await.map_err(failed)?;

@@ -8,6 +8,7 @@ mod harness;
 mod access;
 mod attacks;
 mod bao;
+mod bao_beside;
 mod canary;
 mod command_line;
 mod heavy;

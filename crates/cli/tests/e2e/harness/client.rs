@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, StatusCode, body::Bytes};
+use hyper::{HeaderMap, Method, Request, StatusCode, body::Bytes, header::HeaderName};
 use hyper_util::{
     client::legacy::{Client as Pool, connect::HttpConnector},
     rt::TokioExecutor,
@@ -21,9 +21,16 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) text: String,
+    headers: HeaderMap,
 }
 
 impl Answer {
+    /// A header's text; empty when it is not there.
+    pub(crate) fn header(&self, name: &HeaderName) -> String {
+        let text = self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        text.unwrap_or_default()
+    }
+
     /// The body as JSON; null when there is none.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
@@ -65,7 +72,11 @@ impl Client {
             let answer = self.pool.request(request).await.map_err(|e| format!("{e:?}"))?;
             let (head, body) = answer.into_parts();
             let body = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
-            Ok(Answer { status: head.status, text: String::from_utf8_lossy(&body).into_owned() })
+            Ok(Answer {
+                status: head.status,
+                text: String::from_utf8_lossy(&body).into_owned(),
+                headers: head.headers,
+            })
         };
         tokio::time::timeout(Duration::from_mins(1), whole)
             .await
