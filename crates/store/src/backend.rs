@@ -109,6 +109,56 @@ pub trait Backend: Send + Sync + 'static {
     fn announcements(&self) -> Option<broadcast::Receiver<Bytes>> {
         None
     }
+
+    /// Everything there is, all of one moment, handed out a page at a time: commits made meanwhile are
+    /// not waited for and do not show. The default reads all of it into memory at once.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(InMemory(self.scan(&[], None, usize::MAX).await?.into_iter())))
+    }
+
+    /// Puts these entries in the place of everything there is, in one commit, whose revision all of them
+    /// carry. The first error among them, or a failure of the back end, leaves everything as it was. The
+    /// default gathers them in memory.
+    async fn replace(&self, entries: Replacement) -> Result<Revision, StoreError> {
+        let before = self.scan(&[], None, usize::MAX).await?;
+        let mut writes: Vec<_> = before.into_iter().map(|(key, _)| Write::Delete(key)).collect();
+        for entry in entries {
+            let (key, value) = entry?;
+            writes.push(Write::Put(key, value));
+        }
+        self.commit(Batch { checks: Vec::new(), writes }).await
+    }
+}
+
+/// What takes the place of everything in a back end: keys, each once, and sealed values.
+pub type Replacement = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + Send>;
+
+/// The entries of one moment, see [`Backend::snapshot`]. Dropping it lets go of the moment.
+#[async_trait]
+pub trait Snapshot: Send {
+    /// The next entries in key order: some, of about [`SNAPSHOT_PAGE`] bytes together; none at the end.
+    async fn next(&mut self) -> Result<Vec<(Vec<u8>, Entry)>, StoreError>;
+}
+
+/// About how many bytes of keys and values a page of a [`Snapshot`] holds. One larger entry is a page of
+/// its own.
+pub const SNAPSHOT_PAGE: usize = 256 << 10;
+
+/// A moment that is in memory already.
+struct InMemory(std::vec::IntoIter<(Vec<u8>, Entry)>);
+
+#[async_trait]
+impl Snapshot for InMemory {
+    async fn next(&mut self) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
+        let mut page = Vec::new();
+        let mut size = 0;
+        while size < SNAPSHOT_PAGE {
+            let Some((key, entry)) = self.0.next() else { break };
+            size += key.len() + entry.value.len();
+            page.push((key, entry));
+        }
+        Ok(page)
+    }
 }
 
 /// What a batch's checks are held against, for back ends that evaluate them in this process.

@@ -25,7 +25,10 @@ pub mod root_key_file;
 mod typed;
 mod wipe;
 
-pub use backend::{Backend, Batch, Check, Entry, MAX_ANNOUNCEMENT, MAX_VALUE, Revision, Write};
+pub use backend::{
+    Backend, Batch, Check, Entry, MAX_ANNOUNCEMENT, MAX_VALUE, Replacement, Revision, SNAPSHOT_PAGE,
+    Snapshot, Write,
+};
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::StoreError;
 pub use guard::{AutoUnseal, BadShares, GivenKey, Guard, ShareKey};

@@ -35,9 +35,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 pub(crate) use self::file::sync_dir_of;
 use self::{
     file::Source,
-    writer::{Current, Entries, Request},
+    writer::{Current, Entries, Request, Work},
 };
-use crate::{Backend, Batch, Check, Entry, OpenError, Revision, StoreError, Write};
+use crate::{
+    Backend, Batch, Check, Entry, OpenError, Revision, StoreError, Write,
+    backend::{Replacement, SNAPSHOT_PAGE, Snapshot},
+};
 
 /// What waits to be written, in units of [`ROOM_UNIT`]: 64 MiB.
 const ROOM: usize = 65_536;
@@ -185,12 +188,63 @@ impl Backend for Embedded {
 
     async fn commit(&self, batch: Batch) -> Result<Revision, StoreError> {
         batch.check_sizes()?;
-        let closed = || StoreError::Backend("the store's writer has ended; start the server again".into());
         let size = size(&batch);
+        self.send(Work::Batch(batch), size).await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        // As a read does it: after a failure the file is opened again where that can help.
+        self.read(|_| Ok(())).await?;
+        let entries = self.current.load_full();
+        let entries = entries.ok_or_else(|| StoreError::Backend("the store's file is closed".into()))?;
+        Ok(Box::new(Moment { entries, after: None }))
+    }
+
+    async fn replace(&self, entries: Replacement) -> Result<Revision, StoreError> {
+        self.send(Work::Replace(entries), 0).await
+    }
+}
+
+/// The entries as of one commit. Its pages are not used again while this is held.
+struct Moment {
+    entries: Arc<Entries>,
+    after: Option<Vec<u8>>,
+}
+
+#[async_trait]
+impl Snapshot for Moment {
+    async fn next(&mut self) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
+        let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let read = || {
+            let (mut page, mut size) = (Vec::new(), 0);
+            for next in self.entries.range::<&[u8]>((from, Bound::Unbounded))? {
+                let (key, value) = next?;
+                size += key.value().len() + value.value().len();
+                page.push((key.value().to_vec(), entry(value.value())?));
+                if size >= SNAPSHOT_PAGE {
+                    break;
+                }
+            }
+            Ok::<_, StorageError>(page)
+        };
+        // redb may panic on a page that went bad while the file was open.
+        let page = match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(page) => page.map_err(|error| StoreError::Backend(error.to_string()))?,
+            Err(_) => return Err(StoreError::Backend("a page of the store's file makes no sense".into())),
+        };
+        self.after = page.last().map(|(key, _)| key.clone()).or(self.after.take());
+        Ok(page)
+    }
+}
+
+impl Embedded {
+    /// Hands work to the writer and waits for what it comes to.
+    async fn send(&self, work: Work, size: usize) -> Result<Revision, StoreError> {
+        let closed = || StoreError::Backend("the store's writer has ended; start the server again".into());
         let room = u32::try_from((ROOM_PER_BATCH + size / ROOM_UNIT).min(ROOM)).map_err(|_| closed())?;
         let room = Arc::clone(&self.room).acquire_many_owned(room).await.map_err(|_| closed())?;
         let (answer, outcome) = oneshot::channel();
-        let request = Request { batch, size, answer, _room: room };
+        let request = Request { work, size, answer, _room: room };
         self.queue.as_ref().and_then(|queue| queue.send(request).ok()).ok_or_else(closed)?;
         outcome.await.unwrap_or(Err(StoreError::Unknown))
     }

@@ -18,7 +18,10 @@ use super::{
     file::{ENTRIES, META, META_RESERVED, Opened, Source},
     split,
 };
-use crate::{Batch, OpenError, Revision, StoreError, Write, backend::State};
+use crate::{
+    Batch, OpenError, Revision, StoreError, Write,
+    backend::{MAX_VALUE, Replacement, State},
+};
 
 /// Most batches in one flush: beyond it the flush is a small part of the cost, and all would wait for
 /// the last.
@@ -35,9 +38,16 @@ pub(super) type Current = ArcSwapOption<Entries>;
 /// The entries as of one commit.
 pub(super) type Entries = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-/// A batch and whoever waits for it.
+/// What is to be written.
+pub(super) enum Work {
+    Batch(Batch),
+    /// In the place of everything.
+    Replace(Replacement),
+}
+
+/// A piece of work and whoever waits for it.
 pub(super) struct Request {
-    pub(super) batch: Batch,
+    pub(super) work: Work,
     /// About how many bytes it holds.
     pub(super) size: usize,
     pub(super) answer: oneshot::Sender<Result<Revision, StoreError>>,
@@ -63,6 +73,13 @@ pub(super) fn start(
         .map_err(OpenError::io("start a thread for", path))
 }
 
+/// A batch taken from the queue.
+struct Waiting {
+    batch: Batch,
+    answer: oneshot::Sender<Result<Revision, StoreError>>,
+    _room: OwnedSemaphorePermit,
+}
+
 struct Writer {
     source: Source,
     /// `None` after a failure that could not be mended yet.
@@ -85,15 +102,32 @@ struct Failed {
 
 impl Writer {
     fn run(mut self, mut queue: mpsc::UnboundedReceiver<Request>) {
-        while let Some(first) = queue.blocking_recv() {
-            let mut size = first.size;
-            let mut requests = vec![first];
-            while requests.len() < FLUSH_BATCHES && size < FLUSH_BYTES {
-                let Ok(next) = queue.try_recv() else { break };
+        while let Some(mut next) = queue.blocking_recv() {
+            let mut size = 0;
+            let mut batches = Vec::new();
+            let replace = loop {
                 size += next.size;
-                requests.push(next);
+                match next.work {
+                    Work::Batch(batch) => {
+                        batches.push(Waiting { batch, answer: next.answer, _room: next._room })
+                    }
+                    Work::Replace(entries) => break Some((entries, next.answer)),
+                }
+                if batches.len() >= FLUSH_BATCHES || size >= FLUSH_BYTES {
+                    break None;
+                }
+                match queue.try_recv() {
+                    Ok(another) => next = another,
+                    Err(_) => break None,
+                }
+            };
+            if !batches.is_empty() {
+                self.flush(batches);
             }
-            self.flush(requests);
+            if let Some((entries, answer)) = replace {
+                let outcome = self.replace(entries).unwrap_or_else(|failed| Err(self.failed(failed)));
+                let _ = answer.send(outcome);
+            }
         }
         self.current.store(None);
         if let Err(failed) = self.close() {
@@ -102,7 +136,7 @@ impl Writer {
         }
     }
 
-    fn flush(&mut self, requests: Vec<Request>) {
+    fn flush(&mut self, requests: Vec<Waiting>) {
         match self.apply(&requests) {
             Ok(outcomes) => {
                 for (request, outcome) in requests.into_iter().zip(outcomes) {
@@ -111,21 +145,71 @@ impl Writer {
                 }
             }
             Err(failed) => {
-                tracing::error!(file = %self.source.path.display(), error = failed.reason, "the store could not be written");
-                let error =
-                    if failed.sent { StoreError::Unknown } else { StoreError::Backend(failed.reason) };
+                let error = self.failed(failed);
                 for request in requests {
                     let _ = request.answer.send(Err(error.clone()));
-                }
-                if self.database.is_some() {
-                    self.reopen();
                 }
             }
         }
     }
 
+    /// Tells of a failure and opens the file again where that helps.
+    fn failed(&mut self, failed: Failed) -> StoreError {
+        tracing::error!(file = %self.source.path.display(), error = failed.reason, "the store could not be written");
+        if self.database.is_some() {
+            self.reopen();
+        }
+        if failed.sent { StoreError::Unknown } else { StoreError::Backend(failed.reason) }
+    }
+
+    /// Everything else in the place of everything, in one transaction. `Ok(Err)`: an entry was none.
+    fn replace(&mut self, mut entries: Replacement) -> Result<Result<Revision, StoreError>, Failed> {
+        let mut transaction = self.begin()?;
+        let last = self.last + 1;
+        let mut refused = None;
+        let transaction = contained(|| {
+            transaction.set_durability(Durability::Immediate)?;
+            transaction.delete_table(ENTRIES)?;
+            let mut table = transaction.open_table(ENTRIES)?;
+            for entry in &mut entries {
+                match entry {
+                    Ok((_, value)) if value.len() > MAX_VALUE => {
+                        refused = Some(StoreError::TooLarge { size: value.len(), limit: MAX_VALUE });
+                    }
+                    Ok((key, value)) => put(&mut table, &key, &value, last)?,
+                    Err(error) => refused = Some(error),
+                }
+                if refused.is_some() {
+                    break;
+                }
+            }
+            drop(table);
+            if last > self.reserved {
+                transaction.open_table(META)?.insert(META_RESERVED, last + REVISION_BLOCK)?;
+            }
+            Ok(transaction)
+        })?;
+        if let Some(error) = refused {
+            contained(|| Ok(transaction.abort()?))?;
+            return Ok(Err(error));
+        }
+        self.commit(transaction, last)?;
+        Ok(Ok(Revision(last)))
+    }
+
+    /// Makes a transaction durable and shows it to readers. What fails from here on may be in the file.
+    fn commit(&mut self, transaction: WriteTransaction, last: u64) -> Result<(), Failed> {
+        let sent = |failed| Failed { sent: true, ..failed };
+        let reserved = if last > self.reserved { last + REVISION_BLOCK } else { self.reserved };
+        // Revisions of a flush whose outcome is not known are not given out again.
+        self.last = last;
+        contained(|| Ok(transaction.commit()?)).map_err(sent)?;
+        self.reserved = reserved;
+        self.publish().map_err(sent)
+    }
+
     /// One flush: what each request comes to, once it is so on disk.
-    fn apply(&mut self, requests: &[Request]) -> Result<Vec<Result<Revision, StoreError>>, Failed> {
+    fn apply(&mut self, requests: &[Waiting]) -> Result<Vec<Result<Revision, StoreError>>, Failed> {
         let mut transaction = self.begin()?;
         let mut last = self.last;
         let mut outcomes = Vec::with_capacity(requests.len());
@@ -147,13 +231,7 @@ impl Writer {
             contained(|| Ok(transaction.abort()?))?;
             return Ok(outcomes);
         }
-        let sent = |failed| Failed { sent: true, ..failed };
-        let reserved = if last > self.reserved { last + REVISION_BLOCK } else { self.reserved };
-        // Revisions of a flush whose outcome is not known are not given out again.
-        self.last = last;
-        contained(|| Ok(transaction.commit()?)).map_err(sent)?;
-        self.reserved = reserved;
-        self.publish().map_err(sent)?;
+        self.commit(transaction, last)?;
         Ok(outcomes)
     }
 
@@ -249,18 +327,27 @@ fn apply_one(
     *last += 1;
     for write in &batch.writes {
         match write {
-            Write::Put(key, value) => {
-                let mut room = entries.insert_reserve(key.as_slice(), 8 + value.len())?;
-                let (revision, bytes) = room.as_mut().split_at_mut(8);
-                revision.copy_from_slice(&last.to_be_bytes());
-                bytes.copy_from_slice(value);
-            }
+            Write::Put(key, value) => put(entries, key, value, *last)?,
             Write::Delete(key) => {
                 entries.remove(key.as_slice())?;
             }
         }
     }
     Ok(Ok(Revision(*last)))
+}
+
+/// Stores a value behind its revision.
+fn put(
+    entries: &mut Table<'_, &'static [u8], &'static [u8]>,
+    key: &[u8],
+    value: &[u8],
+    last: u64,
+) -> Result<(), redb::Error> {
+    let mut room = entries.insert_reserve(key, 8 + value.len())?;
+    let (revision, bytes) = room.as_mut().split_at_mut(8);
+    revision.copy_from_slice(&last.to_be_bytes());
+    bytes.copy_from_slice(value);
+    Ok(())
 }
 
 /// The entries as one write transaction sees them: earlier batches of the flush included.

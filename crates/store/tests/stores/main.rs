@@ -7,6 +7,7 @@ mod concurrency;
 mod contract;
 mod killed;
 mod model;
+mod moments;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -64,6 +65,11 @@ const BEHAVIOURS: &[Behaviour] = behaviours![
     contract::a_refused_batch_changes_nothing,
     contract::a_batch_without_writes_only_checks,
     contract::revisions_grow_and_are_the_commits,
+    moments::a_snapshot_is_of_one_moment,
+    moments::a_snapshot_of_nothing_is_empty,
+    moments::a_replacement_takes_the_place_of_everything,
+    moments::a_replacement_that_fails_changes_nothing,
+    moments::revisions_go_on_growing_after_a_replacement,
     concurrency::increments_are_never_lost,
     concurrency::of_many_creators_one_wins,
     concurrency::a_refused_batch_does_not_harm_those_committed_with_it,
