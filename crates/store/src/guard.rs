@@ -49,15 +49,19 @@ impl Guard {
     /// root key, or there is no store.
     pub async fn read(backend: &dyn Backend) -> Result<Option<(Self, Revision)>, StoreError> {
         let Some(entry) = backend.get(GUARD_KEY).await? else { return Ok(None) };
-        let corrupt = |what| StoreError::Corrupt { tag: 0, what };
-        let guard = match entry.value.split_first() {
-            Some((&FORMAT, fields)) => match postcard::take_from_bytes(fields) {
-                Ok((guard, [])) => guard,
-                _ => return Err(corrupt("the guard of the root key does not parse")),
-            },
-            _ => return Err(corrupt("the guard of the root key is of a format this version does not know")),
-        };
+        let guard = Self::parse(&entry.value).map_err(|what| StoreError::Corrupt { tag: 0, what })?;
         Ok(Some((guard, entry.revision)))
+    }
+
+    /// Reads a stored guard.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
+        match bytes.split_first() {
+            Some((&FORMAT, fields)) => match postcard::take_from_bytes(fields) {
+                Ok((guard, [])) => Ok(guard),
+                _ => Err("the guard of the root key does not parse"),
+            },
+            _ => Err("the guard of the root key is of a format this version does not know"),
+        }
     }
 
     /// Puts another guard in its place.

@@ -5,8 +5,8 @@ use model::{DestinationId, DestinationKey, MountAccessor, SecretPath, Version};
 
 use crate::records::{
     Association, AuthTable, Destination, Entry, Floor, Folder, IdentityKeys, Links, MountTable, NameClaim,
-    NodeId, Outbox, Policy, PolicyIndex, Record, Rules, SecretMeta, SecretVersion, ServerNode, Shard,
-    SharedCredential, StoreHeader, SyncConfig, Token, TokenByAccessor,
+    NodeId, Outbox, Policy, PolicyIndex, Record, Restored, Rules, SecretMeta, SecretVersion, ServerNode,
+    Shard, SharedCredential, StoreHeader, SyncConfig, Token, TokenByAccessor,
 };
 
 /// A place in a tree of names, told by a keyed hash chained from its parent: whoever holds the bytes
@@ -133,6 +133,11 @@ impl Keys {
 
     /// The store's header.
     pub fn header(&self) -> RecordKey<StoreHeader> {
+        key(&[])
+    }
+
+    /// That the store was restored.
+    pub fn restored(&self) -> RecordKey<Restored> {
         key(&[])
     }
 

@@ -21,7 +21,9 @@ mod memory;
 mod open_error;
 mod plain;
 pub mod records;
+mod restored;
 pub mod root_key_file;
+pub mod snapshot;
 mod typed;
 mod wipe;
 

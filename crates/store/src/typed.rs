@@ -438,7 +438,11 @@ impl From<StoreError> for OpenStore {
 }
 
 /// Tag and format version, then the fields, sealed.
-fn seal<R: Record>(barrier: &Barrier, key: &RecordKey<R>, record: &R) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn seal<R: Record>(
+    barrier: &Barrier,
+    key: &RecordKey<R>,
+    record: &R,
+) -> Result<Vec<u8>, StoreError> {
     let corrupt = |what| StoreError::Corrupt { tag: R::TAG, what };
     let mut plain = Barrier::plain(USUAL_RECORD);
     plain.extend(&[R::TAG, R::FORMAT]);
@@ -446,7 +450,7 @@ fn seal<R: Record>(barrier: &Barrier, key: &RecordKey<R>, record: &R) -> Result<
     barrier.seal(key.as_bytes(), plain).map_err(corrupt)
 }
 
-fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
+pub(crate) fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
     match bytes {
         [tag, format, fields @ ..] if *tag == R::TAG => {
             R::decode(*format, fields).map_err(|what| StoreError::Corrupt { tag: R::TAG, what })

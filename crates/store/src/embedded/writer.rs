@@ -106,12 +106,11 @@ impl Writer {
             let mut size = 0;
             let mut batches = Vec::new();
             let replace = loop {
-                size += next.size;
-                match next.work {
-                    Work::Batch(batch) => {
-                        batches.push(Waiting { batch, answer: next.answer, _room: next._room })
-                    }
-                    Work::Replace(entries) => break Some((entries, next.answer)),
+                let Request { work, size: more, answer, _room: room } = next;
+                size += more;
+                match work {
+                    Work::Batch(batch) => batches.push(Waiting { batch, answer, _room: room }),
+                    Work::Replace(entries) => break Some((entries, answer)),
                 }
                 if batches.len() >= FLUSH_BATCHES || size >= FLUSH_BYTES {
                     break None;

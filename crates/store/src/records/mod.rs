@@ -21,7 +21,7 @@ pub use sync::{
     Association, Cause, Destination, Failure, Grantor, LedgerEntry, Links, NameClaim, Outbox, Outcome, Purge,
     Receipt, Rule, Rules, SharedCredential, SyncConfig,
 };
-pub use system::{KvConfig, Mount, MountConfig, MountTable, StoreHeader};
+pub use system::{KvConfig, Mount, MountConfig, MountTable, Restored, StoreHeader};
 pub use tokens::{Token, TokenByAccessor};
 
 use serde::{Serialize, de::DeserializeOwned};

@@ -18,6 +18,19 @@ pub struct StoreHeader {
     pub cluster_id: String,
 }
 
+/// That the store was restored from a snapshot, the last time it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// When.
+    pub at: Timestamp,
+    /// When the snapshot was made, RFC 3339, as it says itself.
+    pub saved: String,
+    /// The store's epoch since. A process that works under another one has not noticed yet.
+    pub epoch: u32,
+    /// When a person said that destinations may be written to again.
+    pub confirmed: Option<Timestamp>,
+}
+
 /// All mounts. One record, so that routing sees all of it or none of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct MountTable {
@@ -82,3 +95,4 @@ pub struct KvConfig {
 
 record!(StoreHeader, 0x01, 1);
 record!(MountTable, 0x02, 1);
+record!(Restored, 0x06, 1);

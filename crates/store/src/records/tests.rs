@@ -37,6 +37,7 @@ fn tags_are_pinned_and_unique() {
         (SharedCredential::TAG, 0x38),
         (Rules::TAG, 0x35),
         (Floor::TAG, 0x05),
+        (Restored::TAG, 0x06),
         (ServerNode::TAG, 0x36),
         (Shard::TAG, 0x37),
     ];
@@ -611,6 +612,10 @@ fn the_layout_of_every_record_is_pinned() {
         &Rules { rules: vec![rule], pending: vec![(accessor.clone(), DestinationId::from_bytes([9; 16]))] },
         "0107070707070707070707070707070707066177732d736d0470726f640b6b765f6562346163626165067365637265740661\
          70702f2a2a01056170702f780200010b6b765f656234616362616509090909090909090909090909090909",
+    );
+    pinned(
+        &Restored { at: early, saved: text("s"), epoch: 7, confirmed: Some(late) },
+        "02017307018080d0e2c6bfce972f",
     );
     pinned(&Floor { formats: 2 }, "02");
     pinned(

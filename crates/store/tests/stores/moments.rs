@@ -7,7 +7,8 @@ use store::{Backend, Check, Entry, MAX_VALUE, Replacement, SNAPSHOT_PAGE, StoreE
 use crate::contract::{delete, put, write};
 
 type Store = Arc<dyn Backend>;
-type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+type Pair = (Vec<u8>, Vec<u8>);
+type Pairs = Vec<Pair>;
 
 async fn all(store: &Store) -> Vec<(Vec<u8>, Entry)> {
     store.scan(&[], None, usize::MAX).await.unwrap()
@@ -29,7 +30,7 @@ async fn taken(mut snapshot: Box<dyn store::Snapshot>) -> Vec<(Vec<u8>, Entry)> 
     }
 }
 
-fn replacement(pairs: Vec<Result<(Vec<u8>, Vec<u8>), StoreError>>) -> Replacement {
+fn replacement(pairs: Vec<Result<Pair, StoreError>>) -> Replacement {
     Box::new(pairs.into_iter())
 }
 
