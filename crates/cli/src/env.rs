@@ -9,3 +9,8 @@ pub(crate) fn snapshot() -> Snapshot {
         .collect();
     Snapshot { vars, home: std::env::home_dir() }
 }
+
+/// Where files are put that nobody needs again.
+pub(crate) fn scratch() -> std::path::PathBuf {
+    std::env::temp_dir()
+}

@@ -84,20 +84,26 @@ impl Builder {
     }
 
     /// A server over a store that is open.
-    pub(crate) async fn over(&self, store: Store) -> Result<Arc<Core>, Failure> {
-        self.open(store).await.map(Core::opened).map_err(Failure::failed)
+    pub(crate) async fn over(self, store: Store) -> Result<Arc<Core>, Failure> {
+        let backend = Arc::clone(store.backend());
+        let opened = self.open(store).await.map_err(Failure::failed)?;
+        Ok(Core::opened(self.parts(backend, Unsealing::AtStart), opened))
     }
 
     /// A server over a store that is sealed, or not there yet.
     pub(crate) fn sealed(self, backend: Arc<dyn Backend>, unsealing: Unsealing) -> Arc<Core> {
-        Core::new(CoreParts {
+        Core::new(self.parts(backend, unsealing))
+    }
+
+    fn parts(self, backend: Arc<dyn Backend>, unsealing: Unsealing) -> CoreParts {
+        CoreParts {
             backend,
             unsealing,
             clock: self.world.clock.clone(),
             entropy: self.world.entropy.clone(),
             settings: self.config.app(),
             opener: Arc::new(self),
-        })
+        }
     }
 
     /// A server in memory, made, unsealed and with KV v2 at `secret/` if wanted; its root token and its

@@ -27,7 +27,9 @@ pub(crate) fn run(args: &ServerArgs, environment: Snapshot) -> Result<(), Failur
             dev_address(args, &environment)?,
         )
     } else {
-        (Served::Directory(config.data_dir(args.data.as_deref()).map_err(Failure::wrong)?), args.listen)
+        let directory = config.data_dir(args.data.as_deref()).map_err(Failure::wrong)?;
+        config.storage.path = Some(directory.clone());
+        (Served::Directory(directory), args.listen)
     };
     logging::start(&config.log);
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;

@@ -143,6 +143,8 @@ impl Config {
                 request: listener.max_request_duration.0,
                 connections: listener.max_connections.usize(),
                 shutdown: listener.shutdown_deadline.0,
+                // Beside the store, where there is room for one like it.
+                spool: Some(self.storage.path.clone().unwrap_or_else(crate::env::scratch)),
                 ..http::Limits::default()
             },
         }

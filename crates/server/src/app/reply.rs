@@ -20,6 +20,8 @@ pub enum Content {
     Bare(Json),
     /// Vault's envelope.
     Envelope(Envelope),
+    /// A snapshot, made while it is sent.
+    Snapshot(Box<store::snapshot::Writer>),
 }
 
 /// What Vault's envelope carries (kv-v2-api.md 2.3).

@@ -97,6 +97,8 @@ pub enum Body {
     Json(Zeroizing<Vec<u8>>),
     /// `application/x-www-form-urlencoded`.
     Form(Zeroizing<Vec<u8>>),
+    /// Too large to be kept in memory: a snapshot to restore.
+    File(std::fs::File),
 }
 
 impl std::fmt::Debug for Body {
@@ -105,6 +107,7 @@ impl std::fmt::Debug for Body {
             Self::Empty => f.write_str("Empty"),
             Self::Json(bytes) => write!(f, "Json({} bytes)", bytes.len()),
             Self::Form(bytes) => write!(f, "Form({} bytes)", bytes.len()),
+            Self::File(_) => f.write_str("File"),
         }
     }
 }

@@ -6,8 +6,10 @@ mod convert;
 mod respond;
 mod server;
 mod service;
+mod snapshots;
 mod tls;
 
 pub use server::{Config, Handle, StartError, start};
 pub use service::{Limits, Service};
+pub use snapshots::{Outgoing, Pieces};
 pub use tls::{TlsError, TlsFiles};

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 
+use super::snapshots::{Outgoing, saved};
 use crate::app::{
     AppError, Content, Reply,
     json::{self, Json},
@@ -53,7 +54,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+    pub(super) fn into_response(self) -> Response<Outgoing> {
         let errors: &[String] = self.text.as_slice();
         let body = json::object(|o| {
             o.put("errors", errors);
@@ -63,11 +64,12 @@ impl Refusal {
 }
 
 /// An answer that is none of refusal.
-pub(super) fn reply(reply: Reply, request_id: &str) -> Response<Full<Bytes>> {
+pub(super) fn reply(reply: Reply, request_id: &str) -> Response<Outgoing> {
     let Ok(status) = StatusCode::from_u16(reply.status) else {
         return Refusal::internal().into_response();
     };
     let body = match reply.content {
+        Content::Snapshot(writer) => return saved(writer),
         Content::None => None,
         Content::Bare(json) => Some(json),
         Content::Envelope(envelope) => Some(envelope.to_json(request_id)),
@@ -75,10 +77,11 @@ pub(super) fn reply(reply: Reply, request_id: &str) -> Response<Full<Bytes>> {
     response(status, body)
 }
 
-fn response(status: StatusCode, body: Option<Json>) -> Response<Full<Bytes>> {
+fn response(status: StatusCode, body: Option<Json>) -> Response<Outgoing> {
     let json = body.is_some();
     // The text is wiped once the last holder of these bytes is done with them.
-    let mut response = Response::new(Full::new(body.map_or_else(Bytes::new, Bytes::from_owner)));
+    let whole = Full::new(body.map_or_else(Bytes::new, Bytes::from_owner));
+    let mut response = Response::new(Either::Left(whole));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

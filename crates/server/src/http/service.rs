@@ -1,16 +1,20 @@
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::Empty;
 use hyper::body::Body;
 
 use super::{
     convert::{NAMESPACE, read_request},
     respond::{Refusal, reply},
+    snapshots::{Outgoing, take},
 };
-use crate::app::core::Core;
+use crate::app::{
+    Body as Given,
+    core::{Core, is_restore},
+};
 
 /// What one client may cost.
 #[derive(Debug, Clone)]
@@ -33,6 +37,9 @@ pub struct Limits {
     pub connections: usize,
     /// How long requests under way may go on once the server is told to stop.
     pub shutdown: Duration,
+    /// Where a snapshot is kept while it is checked, before it is restored; without it none can be. It is as
+    /// large as the store.
+    pub spool: Option<PathBuf>,
 }
 
 impl Default for Limits {
@@ -46,9 +53,13 @@ impl Default for Limits {
             concurrent_streams: 256,
             connections: 10_000,
             shutdown: Duration::from_secs(30),
+            spool: None,
         }
     }
 }
+
+/// Snapshots take as long as they take; each pause is limited on its own.
+const FOR_EVER: Duration = Duration::from_secs(u64::MAX / 4);
 
 /// Answers HTTP requests, whatever they came in on.
 #[derive(Clone)]
@@ -64,15 +75,17 @@ impl Service {
     }
 
     /// Answers one request. It never fails and never panics: that too is an answer.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Outgoing>
     where
         B: Body<Data = Bytes>,
     {
         let namespace = request.headers().get(NAMESPACE).cloned();
+        let large = request.uri().path().starts_with("/v1/sys/storage/raft/snapshot");
         // On the heap: the work of any request is as large as that of the largest, and what wraps it
         // here and in the connection moves it about.
         let work = AssertUnwindSafe(Box::pin(self.work(request))).catch_unwind();
-        let mut response = match tokio::time::timeout(self.limits.request, work).await {
+        let limit = if large { FOR_EVER } else { self.limits.request };
+        let mut response = match tokio::time::timeout(limit, work).await {
             Ok(Ok(response)) => response,
             // The panic hook has told where it was.
             Ok(Err(_)) => Refusal::internal().into_response(),
@@ -88,7 +101,7 @@ impl Service {
         response
     }
 
-    async fn work<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    async fn work<B>(&self, request: Request<B>) -> Response<Outgoing>
     where
         B: Body<Data = Bytes>,
     {
@@ -118,11 +131,19 @@ impl Service {
     }
 
     /// Answers a request if no quota holds it up.
-    async fn answer_admitted<B>(&self, parts: &http::request::Parts, body: B) -> Response<Full<Bytes>>
+    async fn answer_admitted<B>(&self, parts: &http::request::Parts, body: B) -> Response<Outgoing>
     where
         B: Body<Data = Bytes>,
     {
-        let request = match read_request(parts, body, &self.limits, self.core.request_id()).await {
+        let large = parts.uri.path().starts_with("/v1/sys/storage/raft/snapshot");
+        let id = self.core.request_id();
+        // What is large is taken once it is known whose it is.
+        let (read, large) = if large {
+            (read_request(parts, Empty::<Bytes>::new(), &self.limits, id).await, Some(body))
+        } else {
+            (read_request(parts, body, &self.limits, id).await, None)
+        };
+        let mut request = match read {
             Ok(request) => request,
             Err(refusal) => return refusal.into_response(),
         };
@@ -134,6 +155,16 @@ impl Service {
             let text = format!("request path \"{}\": rate limit quota exceeded", request.path);
             Refusal::new(StatusCode::TOO_MANY_REQUESTS, text).into_response()
         } else {
+            if let Some(body) = large.filter(|_| is_restore(&request)) {
+                if let Err(error) = self.core.may_restore(&request).await {
+                    return Refusal::of(error, &request.id).into_response();
+                }
+                request.body =
+                    match take(body, self.limits.spool.as_deref(), &request.id, self.limits.request).await {
+                        Ok(file) => Given::File(file),
+                        Err(refusal) => return refusal.into_response(),
+                    };
+            }
             match self.core.handle(&request).await {
                 Ok(answer) => reply(answer, &request.id),
                 Err(error) => Refusal::of(error, &request.id).into_response(),
@@ -147,7 +178,7 @@ impl Service {
 }
 
 /// What a browser is told that asks before it calls.
-fn preflight(headers: &str) -> Response<Full<Bytes>> {
+fn preflight(headers: &str) -> Response<Outgoing> {
     let mut response = reply(crate::app::Reply::empty(), "");
     let to = response.headers_mut();
     to.insert(

@@ -16,6 +16,7 @@ mod protocol;
 mod quotas;
 mod races;
 mod seal;
+mod snapshots;
 mod sockets;
 mod sync_hook;
 mod system;

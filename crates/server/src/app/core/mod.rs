@@ -7,6 +7,7 @@
 mod init;
 mod keys;
 mod rites;
+mod snapshots;
 mod status;
 mod unseal;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Admission, App, AppError, Cors, Operation, Reply, Request, Settings};
 pub use init::Made;
 use rites::Rites;
+pub use snapshots::is_restore;
 
 /// Builds what serves an opened store, and starts it.
 #[async_trait]
@@ -120,8 +122,8 @@ impl Core {
     }
 
     /// A server over a store that is open already.
-    pub fn opened(opened: Opened) -> Arc<Self> {
-        let core = Self::closed(&opened.app);
+    pub fn opened(parts: CoreParts, opened: Opened) -> Arc<Self> {
+        let core = Self::new(parts);
         core.serve(opened);
         core
     }
@@ -241,6 +243,7 @@ impl Core {
             "seal" => self.seal(request).await,
             "rotate" | "rotate/keyring" => self.rotate(app, request).await,
             "key-status" => self.key_status(app, request).await,
+            snapshots::SNAPSHOT | snapshots::FORCE => self.snapshot(app, request, path).await,
             _ => self.rite(app, request, path).await,
         }
     }
@@ -248,7 +251,7 @@ impl Core {
 
 /// Paths below `sys/` that the core serves once the caller was found allowed.
 fn is_about_keys(path: &str) -> bool {
-    matches!(path, "seal" | "rotate" | "rotate/keyring" | "key-status")
+    matches!(path, "seal" | "rotate" | "rotate/keyring" | "key-status" | snapshots::SNAPSHOT | snapshots::FORCE)
         || path.starts_with("rekey/")
         || path.starts_with("rekey-recovery-key/")
         || path.starts_with("generate-root/")

@@ -104,7 +104,7 @@ impl Core {
         Ok(Reply::empty())
     }
 
-    async fn store_by(&self, root: &RootKey) -> Result<Store, AppError> {
+    pub(super) async fn store_by(&self, root: &RootKey) -> Result<Store, AppError> {
         let store = Store::open(Arc::clone(&self.backend), root, Arc::clone(&self.entropy)).await?;
         store.ok_or_else(|| AppError::Internal("the store has gone".to_owned()))
     }

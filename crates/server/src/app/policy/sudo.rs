@@ -25,6 +25,7 @@ pub(super) fn is_needed(path: &str, operation: Operation) -> bool {
                 "revoke-prefix",
                 "revoke-force",
                 "plugins/catalog",
+                "storage/raft/snapshot-force",
             ]
             .into_iter()
             .any(within)
@@ -44,6 +45,9 @@ mod tests {
         use Operation::{List, Read, Write};
         for (path, operation, needed) in [
             ("sys/seal", Write, true),
+            ("sys/storage/raft/snapshot", Read, false),
+            ("sys/storage/raft/snapshot", Write, false),
+            ("sys/storage/raft/snapshot-force", Write, true),
             ("sys/audit", Read, true),
             ("sys/audit/file", Write, true),
             ("sys/audit-hash/file", Write, false),
