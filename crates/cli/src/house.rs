@@ -12,6 +12,7 @@ use server::{
         core::{Beside, Core, CoreParts, Made, Opened, Opener, Unsealing},
     },
     http,
+    metrics::Metrics,
 };
 use store::{Backend, Memory, Store};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,7 @@ pub(crate) struct Builder {
     pub(crate) config: Arc<Config>,
     pub(crate) environment: Snapshot,
     pub(crate) world: World,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Builder {
@@ -79,7 +81,9 @@ impl Builder {
             sync: Some(SyncApi::new(engine.clone(), store.clone(), config.sync_api())),
             settings: config.app(),
         })
-        .with_keeper(keeper);
+        .with_keeper(keeper)
+        .with_metrics(Arc::clone(&self.metrics));
+        engine.observe(self.metrics.clone());
         Ok((app, engine))
     }
 
@@ -138,6 +142,10 @@ impl Builder {
 
 #[async_trait]
 impl Opener for Builder {
+    fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
     async fn open(&self, store: Store) -> Result<Opened, String> {
         let (app, engine) = self.build(&store).map_err(|failure| failure.to_string())?;
         engine.start().await.map_err(|fault| fault.to_string())?;

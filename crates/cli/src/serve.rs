@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use destinations::net::{Environment as _, Snapshot};
 use model::SecretBytes;
-use server::app::core::Unsealing;
+use server::{app::core::Unsealing, metrics::Metrics};
 use store::data_dir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -51,7 +51,13 @@ async fn serve(
 ) -> Result<(), Failure> {
     let world = World::real();
     let mut signals = Signals::catch().map_err(Failure::failed)?;
-    let builder = Builder { config: Arc::clone(&config), environment, world: world.clone() };
+    let metrics = Metrics::new(world.clock.now());
+    let builder = Builder {
+        config: Arc::clone(&config),
+        environment,
+        metrics: Arc::clone(&metrics),
+        world: world.clone(),
+    };
     let house = match what {
         Served::Dev { token, kv } => {
             let (core, token, key) = builder.dev(token, kv).await?;
@@ -65,6 +71,7 @@ async fn serve(
             house
         }
         Served::Directory(directory) => {
+            metrics.measure_store(directory.join(data_dir::STORE_FILE));
             let core = match config.unsealing(&world).map_err(Failure::wrong)? {
                 Unsealing::AtStart => {
                     let store = data_dir::open(&directory, world.entropy.clone(), config.embedded())

@@ -1,7 +1,7 @@
 //! Carries out planned steps at one destination. Every step may be carried out again: a crash, a
 //! retry or a second server doing the same work changes nothing at the destination.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use destinations::{
@@ -10,8 +10,10 @@ use destinations::{
 };
 use model::{RemoteName, Timestamp, Version};
 use store::records::{self, LedgerEntry};
+use tokio::time::Instant;
 
 use crate::{
+    calls::Teller,
     gate::Gate,
     observer::Act,
     plan::{PutStep, Step},
@@ -34,6 +36,8 @@ pub struct Site<'a> {
     pub overwrite: bool,
     /// Where calls wait for their turn; `None`: they need not.
     pub gate: Option<&'a Gate>,
+    /// Told of every call.
+    pub(crate) told: Option<&'a Teller<'a>>,
     /// Told before first writes to a destination that holds no marks.
     pub journal: Option<&'a dyn Journal>,
     /// Now.
@@ -48,14 +52,19 @@ impl Site<'_> {
         entries: usize,
         call: impl Future<Output = Vec<Result<T, Fault>>>,
     ) -> Vec<Result<T, Fault>> {
-        let Some(gate) = self.gate else { return call.await };
+        let begun = Instant::now();
+        let tell = async |waited| match self.told {
+            Some(teller) => teller.call(operation, entries, waited, call).await,
+            None => call.await,
+        };
+        let Some(gate) = self.gate else { return tell(Duration::ZERO).await };
         // A bulk call is one call, however much it carries.
         let times = if self.abilities.batch > 1 { 1 } else { entries };
         let turn = match gate.turn(operation, times).await {
             Ok(turn) => turn,
             Err(fault) => return (0..entries).map(|_| Err(fault.clone())).collect(),
         };
-        let answers = call.await;
+        let answers = tell(begun.elapsed()).await;
         let throttled = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|f| f.is_throttled());
         turn.answered(throttled);
         answers
@@ -537,6 +546,7 @@ mod tests {
             settings: [0; 32],
             overwrite: false,
             gate: None,
+            told: None,
             journal: None,
             now: Timestamp::from_secs(9),
         };

@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     IdentityIssuer,
     authority::Authority,
+    calls::{self, Traces},
     lanes::{Lanes, Urgency},
     observer::Observer,
     quota::{Account, Accounts},
@@ -116,6 +117,7 @@ pub(crate) struct Inner {
     pub(crate) authority: OnceLock<Arc<dyn Authority>>,
     /// Told what came of deliveries.
     pub(crate) observers: RwLock<Vec<Arc<dyn Observer>>>,
+    traces: Mutex<Traces>,
     /// Told when somebody may do less or more than before.
     pub(crate) rights: Notify,
     pub(crate) tasks: TaskTracker,
@@ -143,6 +145,7 @@ impl Engine {
             covering: Covering::default(),
             authority: OnceLock::new(),
             observers: RwLock::default(),
+            traces: Mutex::default(),
             rights: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -199,6 +202,10 @@ impl Inner {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn traces(&self) -> MutexGuard<'_, Traces> {
+        self.traces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn stopped(&self) -> &CancellationToken {
         &self.stop
     }
@@ -212,6 +219,9 @@ impl Inner {
     /// Puts a source in line and starts as many workers as may run.
     pub(crate) fn offer(self: &Arc<Self>, destination: DestinationId, source: Node, urgency: Urgency) {
         self.timers().cancel(destination, source);
+        if let Some(trace) = calls::current() {
+            self.traces().note(destination, source, trace);
+        }
         self.lanes().lane(destination).offer(source, urgency);
         self.pump(destination);
     }

@@ -11,7 +11,7 @@ use store::{
     records::{Association, Cause, Grantor, Outcome},
 };
 
-use crate::{Engine, engine::Inner, registry::Opened, worker::Work};
+use crate::{Call, Engine, engine::Inner, registry::Opened, worker::Work};
 
 /// Is told what came of every piece of sync work.
 #[async_trait]
@@ -28,6 +28,9 @@ pub trait Observer: Send + Sync {
     /// # Errors
     /// In words for the log. Then it is not recorded either, and is looked at again soon.
     async fn delivered(&self, deliveries: &[Delivery<'_>]) -> Result<(), String>;
+
+    /// A call to a destination has ended. Must not block.
+    fn called(&self, _call: &Call<'_>) {}
 }
 
 /// What was done, or with a fault tried.
@@ -91,7 +94,7 @@ impl Engine {
 }
 
 impl Inner {
-    fn observers(&self) -> Vec<Arc<dyn Observer>> {
+    pub(crate) fn observers(&self) -> Vec<Arc<dyn Observer>> {
         self.observers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -313,6 +313,7 @@ impl Inner {
             destination: opened.record.id,
             associations: tokio::sync::Mutex::new(associations),
         };
+        let teller = self.teller(opened, works);
         let site = Site {
             destination: adapter,
             abilities: opened.kind.abilities(),
@@ -321,6 +322,7 @@ impl Inner {
             settings: opened.options.settings,
             overwrite: opened.options.overwrite,
             gate,
+            told: teller.as_ref(),
             journal: (!marks).then_some(&ledgers as &dyn Journal),
             now,
         };

@@ -9,6 +9,7 @@ mod ids;
 pub mod json;
 mod status;
 mod time;
+mod trace;
 
 pub use bytes::{NotText, SecretBytes};
 pub use entropy::{Entropy, SeededEntropy, uuid_v4};
@@ -18,3 +19,4 @@ pub use ids::{
 };
 pub use status::{Blame, Granularity, SyncStatus};
 pub use time::{Clock, InvalidDuration, ManualClock, Timestamp, format_go_duration, parse_duration};
+pub use trace::{Attribute, Span, SpanKind, TraceContext, Tracer};

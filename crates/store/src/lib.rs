@@ -25,6 +25,7 @@ mod restored;
 pub mod root_key_file;
 pub mod snapshot;
 mod typed;
+mod watch;
 mod wipe;
 
 pub use backend::{
@@ -40,3 +41,4 @@ pub use memory::Memory;
 pub use open_error::OpenError;
 pub use records::Record;
 pub use typed::{Cached, Store, Stored, Transaction};
+pub use watch::CommitWatch;

@@ -1,11 +1,11 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use model::{Clock, Entropy, StoreId, uuid_v4};
 
 use crate::{
-    Backend, Batch, Check, Keys, Memory, Record, RecordKey, RecordPrefix, Revision, RootKey, StoreError,
-    Write,
+    Backend, Batch, Check, CommitWatch, Keys, Memory, Record, RecordKey, RecordPrefix, Revision, RootKey,
+    StoreError, Write,
     barrier::{Barrier, Unopened},
     fence,
     guard::{GUARD_KEY, Guard},
@@ -30,6 +30,7 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     /// Kept to open the key ring again once it has changed.
     root: RootKey,
+    watched: OnceLock<Arc<dyn CommitWatch>>,
 }
 
 /// A record and the commit that wrote it.
@@ -59,6 +60,10 @@ impl<R> Default for Cached<R> {
 }
 
 impl Store {
+    pub(crate) fn watched(&self) -> &OnceLock<Arc<dyn CommitWatch>> {
+        &self.0.watched
+    }
+
     /// Makes a new store in an empty back end.
     ///
     /// # Errors
@@ -89,7 +94,8 @@ impl Store {
             writes: vec![Write::Put(KEYRING_KEY.to_vec(), ring), Write::Put(key.as_bytes().to_vec(), sealed)],
         };
         backend.commit(batch).await?;
-        Ok(Self(Arc::new(Inner { backend, barrier, keys, header, entropy, root: root.clone() })))
+        let (root, watched) = (root.clone(), OnceLock::new());
+        Ok(Self(Arc::new(Inner { backend, barrier, keys, header, entropy, root, watched })))
     }
 
     /// Makes a new store whose root key a guard keeps, together with what `fill` puts into it: all of it is
@@ -164,7 +170,8 @@ impl Store {
             Err(Unopened::Broken(what)) => return Err(corrupt(what).into()),
             Err(Unopened::UnknownTerm) => return Err(corrupt(UNKNOWN_TERM).into()),
         };
-        Ok(Some(Self(Arc::new(Inner { backend, barrier, keys, header, entropy, root: root.clone() }))))
+        let (root, watched) = (root.clone(), OnceLock::new());
+        Ok(Some(Self(Arc::new(Inner { backend, barrier, keys, header, entropy, root, watched }))))
     }
 
     /// What the store says about itself.
@@ -400,10 +407,9 @@ impl Transaction {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let backend = &self.store.0.backend;
         self.batch.checks.extend(fence::current());
-        match backend.commit(self.batch).await {
-            Err(StoreError::Conflict) => Err(fence::why_refused(backend.as_ref()).await),
+        match self.store.commit(self.batch).await {
+            Err(StoreError::Conflict) => Err(fence::why_refused(self.store.0.backend.as_ref()).await),
             done => done,
         }
     }

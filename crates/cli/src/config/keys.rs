@@ -188,6 +188,13 @@ pub(crate) const KEYS: &[Key] = &[
     key("sync", "mass_delete_percent", Takes::Whole, "See `mass_delete_count`. 0 turns the guard off."),
     key("sync", "mass_delete_window", Takes::Text, "See `mass_delete_count`."),
     key(
+        "telemetry",
+        "unauthenticated_metrics_access",
+        Takes::Bool,
+        "Whether `sys/metrics` is shown to whoever asks, also while the store is sealed. Otherwise it takes a token that \
+         may read that path.",
+    ),
+    key(
         "log",
         "format",
         Takes::Text,

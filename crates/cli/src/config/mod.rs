@@ -225,7 +225,7 @@ mod tests {
             ),
             (
                 "[stroage]\n",
-                "k.toml:1: stroage: unknown field `stroage`, expected one of `storage`, `seal`, `listener`, `server`, `sync`, `log`",
+                "k.toml:1: stroage: unknown field `stroage`, expected one of `storage`, `seal`, `listener`, `server`, `sync`, `telemetry`, `log`",
             ),
         ] {
             assert_eq!(fault(text), message);

@@ -16,6 +16,7 @@ pub(crate) struct Config {
     pub(crate) listener: Listener,
     pub(crate) server: Server,
     pub(crate) sync: Sync,
+    pub(crate) telemetry: Telemetry,
     pub(crate) log: Log,
 }
 
@@ -166,6 +167,13 @@ pub(crate) enum ListKeyStyle {
     Plain,
     /// `aws-sm/`
     Slash,
+}
+
+/// `[telemetry]`
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Telemetry {
+    pub(crate) unauthenticated_metrics_access: bool,
 }
 
 /// `[log]`

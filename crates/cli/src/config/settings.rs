@@ -117,6 +117,7 @@ impl Config {
             default_lease_ttl: server.default_lease_ttl.0.as_secs(),
             max_lease_ttl: server.max_lease_ttl.0.as_secs(),
             max_secret_size: server.max_secret_size.usize(),
+            unauthenticated_metrics: self.telemetry.unauthenticated_metrics_access,
             ..app::Settings::default()
         }
     }

@@ -177,6 +177,8 @@ impl Once<'_> {
             overwrite: take_over,
             // It goes by the service's answers alone, see `run`.
             gate: None,
+            // Whoever runs it sees what came of it.
+            told: None,
             // It keeps no ledger.
             journal: None,
             now: self.clock.now(),

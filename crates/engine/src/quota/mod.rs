@@ -40,6 +40,15 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Remove => "remove",
+        }
+    }
+
     fn draws(self, limits: &Limits) -> &'static [Draw]
     where
         Limits: 'static,

@@ -38,6 +38,9 @@ use store::{
     Cached, Revision, Store,
     records::{AuthTable, MountTable},
 };
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
 
 pub(crate) use self::namespaces::ROOT_ONLY;
 use self::{
@@ -85,6 +88,8 @@ pub struct Settings {
     pub max_lease_ttl: u64,
     /// Bytes of one secret's `data`, as stored.
     pub max_secret_size: usize,
+    /// Whether `sys/metrics` is shown to whoever asks, without a token.
+    pub unauthenticated_metrics: bool,
 }
 
 impl Default for Settings {
@@ -98,6 +103,7 @@ impl Default for Settings {
             default_lease_ttl: 2_764_800,
             max_lease_ttl: 2_764_800,
             max_secret_size: 1 << 20,
+            unauthenticated_metrics: false,
         }
     }
 }
@@ -148,6 +154,7 @@ pub struct App {
     /// Which secrets are associated as soon as they are written.
     pub(crate) rules: engine::rules::RuleBook,
     pub(crate) keepers: Keepers,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl App {
@@ -178,7 +185,20 @@ impl App {
             chores: Chores::default(),
             rules: engine::rules::RuleBook::default(),
             keepers: Keepers::default(),
+            metrics: Arc::default(),
         }
+    }
+
+    /// The same, counted here.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        self.store.watch(Arc::clone(&metrics) as Arc<dyn store::CommitWatch>);
+        Self { metrics, ..self }
+    }
+
+    /// What delivers, if anything does.
+    pub(crate) fn engine(&self) -> Option<&engine::Engine> {
+        self.sync.as_ref().map(SyncApi::engine)
     }
 
     /// A new request id.
@@ -204,7 +224,12 @@ impl App {
             None => {
                 let (caller, router) = self.admit(request).await?;
                 match router.find(&request.path) {
-                    Some(place) => kv::handle(self, &place, request).await?.of_engine("kv"),
+                    Some(place) => {
+                        let begun = Instant::now();
+                        let answer = kv::handle(self, &place, request).await;
+                        self.metrics.routed(request.operation, place.mount.path.as_str(), begun.elapsed());
+                        answer?.of_engine("kv")
+                    }
                     None => self.handle_system(&caller, request).await?.of_engine("system"),
                 }
             }

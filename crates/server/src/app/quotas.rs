@@ -136,6 +136,7 @@ impl App {
         }
         let exceeded = window.blocked_until.is_some() || window.left == 0;
         if exceeded {
+            self.metrics.quota_exceeded();
             if quota.block_interval > 0 && window.blocked_until.is_none() {
                 window.blocked_until = Some(now.plus(Duration::from_secs(quota.block_interval)));
             }

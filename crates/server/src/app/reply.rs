@@ -22,6 +22,8 @@ pub enum Content {
     Envelope(Envelope),
     /// A snapshot, made while it is sent.
     Snapshot(Box<store::snapshot::Writer>),
+    /// Text of this media type.
+    Text(&'static str, String),
 }
 
 /// What Vault's envelope carries (kv-v2-api.md 2.3).

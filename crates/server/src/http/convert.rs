@@ -34,6 +34,12 @@ where
     let remote = parts.extensions.get::<SocketAddr>().copied();
     let mut query = parse_query(&parts.uri);
     let operation = operation(&parts.method, &path, &mut query)?;
+    if path == "sys/metrics"
+        && wants_openmetrics(&parts.headers)
+        && !query.iter().any(|(name, _)| name == "format")
+    {
+        query.push(("format".to_owned(), "prometheus".to_owned()));
+    }
     match operation {
         Operation::List | Operation::Scan if !path.ends_with('/') => path.push('/'),
         Operation::Write | Operation::Patch if path.ends_with('/') => {
@@ -51,6 +57,12 @@ where
         Operation::Read | Operation::List | Operation::Scan => Body::Empty,
     };
     Ok(Request { id, operation, path, token: token(&parts.headers), body, query, wrap_ttl, remote })
+}
+
+/// Prometheus says what it reads, and then need not name a format.
+fn wants_openmetrics(headers: &HeaderMap) -> bool {
+    let accepts = headers.get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+    accepts.starts_with("application/openmetrics-text") || accepts.starts_with("text/plain; version=0.0.4")
 }
 
 /// The path below `/v1/`, decoded once. What is refused here never reaches authorisation.

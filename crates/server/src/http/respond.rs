@@ -73,6 +73,12 @@ pub(super) fn reply(reply: Reply, request_id: &str) -> Response<Outgoing> {
         Content::None => None,
         Content::Bare(json) => Some(json),
         Content::Envelope(envelope) => Some(envelope.to_json(request_id)),
+        Content::Text(media_type, text) => {
+            let mut response = response(status, None);
+            *response.body_mut() = Either::Left(Full::new(text.into()));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+            return response;
+        }
     };
     response(status, body)
 }

@@ -79,6 +79,7 @@ impl Service {
     where
         B: Body<Data = Bytes>,
     {
+        let under_way = self.core.metrics().request(request.uri().path());
         let namespace = request.headers().get(NAMESPACE).cloned();
         let large = request.uri().path().starts_with("/v1/sys/storage/raft/snapshot");
         // On the heap: the work of any request is as large as that of the largest, and what wraps it
@@ -98,6 +99,7 @@ impl Service {
         if let Some(namespace) = namespace {
             response.headers_mut().insert(NAMESPACE, namespace);
         }
+        under_way.answered(response.status().as_u16());
         response
     }
 

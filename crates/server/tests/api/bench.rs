@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use server::{
     app::{App, AppParts, Settings, SyncSignal, core::Core, tokens},
     http::{Limits, Service},
+    metrics::Metrics,
 };
 use store::{Memory, Node, RootKey, Store};
 
@@ -60,7 +61,7 @@ impl Bench {
             NetSettings { system_roots: false, allow_private_networks: false, ..NetSettings::default() };
         let environment = Arc::new(Snapshot::default());
         let net = Net::new(net, environment, clock.clone(), entropy.clone()).unwrap();
-        let app = Arc::new(App::new(AppParts {
+        let app = App::new(AppParts {
             store: store.clone(),
             clock: clock.clone(),
             entropy,
@@ -68,7 +69,8 @@ impl Bench {
             sync: None,
             net: Some(net),
             settings,
-        }));
+        });
+        let app = Arc::new(app.with_metrics(Metrics::new(NOW)));
         let service = Service::new(Core::of(app.clone()), limits);
         Self { app, service, store, clock, signals }
     }

@@ -10,6 +10,7 @@ mod hostile;
 mod jwt;
 mod kv;
 mod kv_lists;
+mod metrics;
 mod mounts;
 mod policies;
 mod protocol;

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use server::{
     app::{App, AppParts, Settings, SourceRights, SyncApi, SyncSettings, core::Core, tokens},
     http::{Limits, Service},
+    metrics::Metrics,
 };
 use store::{Memory, RootKey, Store};
 use tokio::time::Instant;
@@ -120,6 +121,8 @@ impl Bench {
         if watched {
             engine.authorise_by(Arc::new(SourceRights::new(store.clone())));
         }
+        let metrics = Metrics::new(clock.now());
+        engine.observe(metrics.clone());
         engine.start().await.unwrap();
         let app = App::new(AppParts {
             net: None,
@@ -130,7 +133,7 @@ impl Bench {
             sync: Some(SyncApi::new(engine, store, sync)),
             settings: Settings::default(),
         });
-        let app = Arc::new(app.with_keeper(keeper));
+        let app = Arc::new(app.with_keeper(keeper).with_metrics(metrics));
         let mut bench = Self {
             service: Service::new(Core::of(Arc::clone(&app)), Limits::default()),
             app,

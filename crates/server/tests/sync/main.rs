@@ -9,6 +9,7 @@ mod gcp;
 mod github;
 mod keeper_mount;
 mod leftovers;
+mod metrics;
 mod rights;
 mod rules;
 mod terraform;

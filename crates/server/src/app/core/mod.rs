@@ -17,7 +17,10 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use model::{Clock, Entropy};
 use store::{AutoUnseal, Backend, Guard, Store};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
 
 use super::{Admission, App, AppError, Cors, Operation, Reply, Request, Settings};
 pub use init::Made;
@@ -32,6 +35,11 @@ pub trait Opener: Send + Sync {
     /// # Errors
     /// In words for the log.
     async fn open(&self, store: Store) -> Result<Opened, String>;
+
+    /// Where it is counted what the apps it makes do: the same for all of them.
+    fn metrics(&self) -> Arc<Metrics> {
+        Arc::default()
+    }
 }
 
 /// An app that is served, and what ends with it.
@@ -91,6 +99,7 @@ pub struct Core {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     settings: Settings,
+    metrics: Arc<Metrics>,
     open: ArcSwapOption<Serving>,
     /// What several people take part in, one step at a time.
     rites: tokio::sync::Mutex<Rites>,
@@ -111,6 +120,7 @@ impl Core {
         Arc::new(Self {
             backend: parts.backend,
             unsealing: parts.unsealing,
+            metrics: parts.opener.metrics(),
             opener: parts.opener,
             clock: parts.clock,
             entropy: parts.entropy,
@@ -129,17 +139,21 @@ impl Core {
     }
 
     fn closed(app: &App) -> Arc<Self> {
-        struct Never;
+        struct Never(Arc<Metrics>);
         #[async_trait]
         impl Opener for Never {
             async fn open(&self, _: Store) -> Result<Opened, String> {
                 Err("this store is opened when the server starts".to_owned())
             }
+
+            fn metrics(&self) -> Arc<Metrics> {
+                Arc::clone(&self.0)
+            }
         }
         Self::new(CoreParts {
             backend: Arc::clone(app.store.backend()),
             unsealing: Unsealing::AtStart,
-            opener: Arc::new(Never),
+            opener: Arc::new(Never(Arc::clone(&app.metrics))),
             clock: Arc::clone(&app.clock),
             entropy: Arc::clone(&app.entropy),
             settings: app.settings.clone(),
@@ -149,6 +163,7 @@ impl Core {
     /// A server over an app alone, for tests.
     pub fn of(app: Arc<App>) -> Arc<Self> {
         let core = Self::closed(&app);
+        core.metrics.set_open(true);
         core.open.store(Some(Arc::new(Serving {
             app,
             beside: Box::new(Alone),
@@ -166,6 +181,7 @@ impl Core {
             async move { tokio::join!(app.run_chores(chores.clone()), app.run_polls(chores)) }
         });
         self.open.store(Some(Arc::new(Serving { app, beside, chores })));
+        self.metrics.set_open(true);
     }
 
     /// Ends what runs, and serves nothing any more.
@@ -177,6 +193,7 @@ impl Core {
     /// Drops the app and all keys. Requests under way finish with what they hold.
     async fn end(&self) {
         if let Some(serving) = self.open.swap(None) {
+            self.metrics.set_open(false);
             serving.chores.cancel();
             serving.beside.close().await;
         }
@@ -203,8 +220,20 @@ impl Core {
         }
     }
 
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Answers one request.
     pub async fn handle(&self, request: &Request) -> Result<Reply, AppError> {
+        let begun = Instant::now();
+        let answer = self.answer(request).await;
+        self.metrics.handled(request, begun.elapsed());
+        answer
+    }
+
+    async fn answer(&self, request: &Request) -> Result<Reply, AppError> {
         let serving = self.open.load_full();
         if let Some(path) = request.path.strip_prefix("sys/") {
             match path {
@@ -212,6 +241,7 @@ impl Core {
                 "seal-status" => return self.seal_status(request).await,
                 "init" => return self.init(request).await,
                 "unseal" => return self.unseal(request).await,
+                "metrics" => return self.show_metrics(serving.as_deref(), request).await,
                 _ => {}
             }
             if let Some(serving) = &serving
@@ -226,6 +256,17 @@ impl Core {
             Some(serving) => serving.app.handle(request).await,
             None => Err(AppError::Sealed),
         }
+    }
+
+    /// `sys/metrics`: for whoever may read that path, or for anybody if that is how it is set up. While nothing
+    /// is open nobody can be known, so then it is for anybody or nobody.
+    async fn show_metrics(&self, serving: Option<&Serving>, request: &Request) -> Result<Reply, AppError> {
+        if !self.settings.unauthenticated_metrics {
+            serving.ok_or(AppError::Sealed)?.app.permit(request).await?;
+        }
+        let (now, engine) = (self.clock.now(), serving.and_then(|serving| serving.app.engine()));
+        self.metrics.survey(engine, now).await?;
+        self.metrics.show(request, now)
     }
 
     /// Whether there is a store, sealed or not.

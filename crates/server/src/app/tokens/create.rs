@@ -181,7 +181,10 @@ pub(crate) async fn store_token(
     id: Option<SecretBytes>,
     parent: Option<&RecordKey<Token>>,
 ) -> Result<SecretBytes, AppError> {
+    let method =
+        token.auth_mount.as_deref().and_then(|accessor| accessor.split('_').nth(1)).unwrap_or("token");
     if token.batch {
+        app.metrics.token_made(method, "batch");
         let sealed = app.store.seal_detached(token)?;
         let text = format!("{BATCH}{}", URL_SAFE_NO_PAD.encode(sealed));
         if text.len() > LONGEST_TOKEN {
@@ -195,7 +198,10 @@ pub(crate) async fn store_token(
     // EXPOSE: to store it under its keyed digest.
     let key = app.store.keys().token(id.expose());
     match insert(&app.store, &key, token, parent).await {
-        Ok(()) => Ok(id),
+        Ok(()) => {
+            app.metrics.token_made(method, "service");
+            Ok(id)
+        }
         Err(StoreError::Conflict) if app.store.get(&key).await?.is_some() => {
             Err(AppError::invalid("cannot create a token with a duplicate ID"))
         }
