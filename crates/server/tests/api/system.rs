@@ -111,3 +111,20 @@ async fn there_is_the_root_namespace_and_no_other() {
     assert_eq!(bench.get("sys/namespaces").await.status, 405);
     assert_eq!(bench.as_token("", "LIST", "sys/namespaces", "").await.status, 403);
 }
+
+#[tokio::test]
+async fn clients_that_ask_for_what_is_not_there_are_told_as_vault_tells_them() {
+    let bench = Bench::new().await;
+    // hvac looks for groups whenever it looks for entities.
+    assert_snapshot!(bench.call("LIST", "identity/group/id", "").await, @r#"404 {"errors":[]}"#);
+    assert_snapshot!(bench.get("identity/group/name/g").await, @r#"404 {"errors":[]}"#);
+    assert_eq!(bench.post("identity/group", r#"{"name":"g"}"#).await.status, 400);
+    assert_snapshot!(bench.get("sys/rekey/backup").await, @r#"400 {"errors":["no backed-up keys found"]}"#);
+    assert_eq!(bench.delete("sys/rekey/backup").await.status, 204);
+    // It always sends where a browser would come back to.
+    bench.post("sys/auth/jwt", r#"{"type":"jwt"}"#).await;
+    let role =
+        r#"{"user_claim":"sub","bound_audiences":"us","allowed_redirect_uris":["https://a.example/"]}"#;
+    assert_eq!(bench.post("auth/jwt/role/r", role).await.status, 204);
+    assert_eq!(bench.get("auth/jwt/role/r").await.data()["allowed_redirect_uris"][0], "https://a.example/");
+}

@@ -35,7 +35,7 @@ async fn tokens_are_made_and_looked_up() {
     // Without a token to look up it is the caller's own.
     assert_eq!(bench.post("auth/token/lookup", "{}").await.data()["id"], ROOT);
     assert_snapshot!(bench.post("auth/token/lookup", r#"{"token":"zz"}"#).await, @r#"403 {"errors":["bad token"]}"#);
-    assert_snapshot!(bench.post("auth/token/lookup-accessor", r#"{"accessor":"zz"}"#).await, @r#"403 {"errors":["1 error occurred:\n\t* invalid accessor\n\n"]}"#);
+    assert_snapshot!(bench.post("auth/token/lookup-accessor", r#"{"accessor":"zz"}"#).await, @r#"400 {"errors":["1 error occurred:\n\t* invalid accessor\n\n"]}"#);
 }
 
 #[tokio::test]

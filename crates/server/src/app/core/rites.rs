@@ -120,6 +120,12 @@ impl Core {
             "generate-root/update" => Ok(Reply::bare(200, self.generate_update(app, request).await?)),
             "generate-root-token/attempt" => Ok(enveloped(self.generate_attempt(request).await?)),
             "generate-root-token/update" => Ok(enveloped(self.generate_update(app, request).await?)),
+            // Shares are told to those who hold them and to nobody else, so none are kept here.
+            "rekey/backup" | "rekey/recovery-key-backup" => match request.operation {
+                Operation::Read => Err(AppError::invalid("no backed-up keys found")),
+                Operation::Delete => Ok(Reply::empty()),
+                _ => Err(AppError::UnsupportedOperation),
+            },
             _ => Err(AppError::unsupported_path()),
         }
     }

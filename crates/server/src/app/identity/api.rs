@@ -61,6 +61,8 @@ pub(in crate::app) async fn handle(app: &App, request: &Request, rest: &str) -> 
             | ["entity-alias", "id", ..]
             | ["lookup", "entity"],
         ) => Err(AppError::UnsupportedOperation),
+        // As of a server on which nobody has made one yet.
+        (List | Read, ["group" | "group-alias", "id" | "name", ..]) => Err(AppError::not_found()),
         (_, ["group" | "group-alias" | "lookup", ..]) => {
             Err(AppError::invalid("identity groups are not available in keyferry; put policies on entities"))
         }

@@ -409,8 +409,9 @@ pub(crate) fn short(seconds: u64) -> String {
     text.strip_suffix("h0m").map_or(text.clone(), |rest| format!("{rest}h"))
 }
 
-/// Characters of a new token: `hvs.` and 26 of 62, about 154 bits.
-pub(in crate::app) const ROOT_TOKEN_LEN: usize = 30;
+/// Characters of a new token, as many as Vault's, for which people bring one-time passwords of that length:
+/// `hvs.` and 24 of 62, about 143 bits.
+pub(in crate::app) const ROOT_TOKEN_LEN: usize = 28;
 
 /// Random letters and digits to keep secret.
 pub(in crate::app) fn random_text(entropy: &dyn Entropy, length: usize) -> SecretBytes {
@@ -485,7 +486,7 @@ mod tests {
     fn ids_are_long_and_of_letters_and_digits() {
         let id = new_id(&SeededEntropy::new(1));
         let text = id.expose_text().unwrap();
-        assert_eq!((text.len(), &text[..4]), (30, "hvs."));
+        assert_eq!((text.len(), &text[..4]), (28, "hvs."));
         assert!(text[4..].bytes().all(|byte| byte.is_ascii_alphanumeric()));
     }
 }

@@ -108,7 +108,7 @@ pub(super) async fn handle(
             };
             match found {
                 Some(token) => lookup_reply(app, &token.record, None, false).await,
-                None => Err(AppError::Denied("1 error occurred:\n\t* invalid accessor\n\n".to_owned())),
+                None => Err(AppError::invalid("1 error occurred:\n\t* invalid accessor\n\n")),
             }
         }
         ("renew-accessor", Operation::Write) => {

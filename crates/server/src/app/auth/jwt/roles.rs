@@ -33,6 +33,9 @@ pub(super) struct Role {
     claim_mappings: BTreeMap<String, String>,
     /// Seconds.
     clock_skew_leeway: Option<u64>,
+    /// Means something to logins through a browser only, of which there are none here. Clients that always
+    /// send it find what they sent.
+    allowed_redirect_uris: Vec<String>,
     pub(super) terms: Terms,
 }
 
@@ -53,7 +56,8 @@ pub(super) async fn list(at: &Site<'_>) -> Result<Reply, AppError> {
 pub(super) async fn read(at: &Site<'_>, name: &str) -> Result<Reply, AppError> {
     let role = table(at).get(name).await?.ok_or_else(AppError::not_found)?.value;
     Ok(Reply::object(MOUNT_TYPE, |o| {
-        o.put("bound_audiences", &role.bound_audiences)
+        o.put("allowed_redirect_uris", &role.allowed_redirect_uris)
+            .put("bound_audiences", &role.bound_audiences)
             .put("bound_claims", &role.bound_claims)
             .put("bound_claims_type", if role.glob { "glob" } else { "string" })
             .put("bound_subject", &role.bound_subject)
@@ -90,13 +94,16 @@ impl Role {
                 "role_type must be jwt: logging in through a browser is not available in keyferry",
             ));
         }
-        for name in ["groups_claim", "allowed_redirect_uris", "max_age"] {
+        for name in ["groups_claim", "max_age"] {
             let given = fields.get(name).is_some_and(|value| {
                 !(value == "" || value == 0 || value.as_array().is_some_and(Vec::is_empty))
             });
             if given {
                 return Err(AppError::invalid(format!("{name} is not available in keyferry")));
             }
+        }
+        if let Some(uris) = fields.list("allowed_redirect_uris")? {
+            self.allowed_redirect_uris = uris;
         }
         if let Some(audiences) = fields.list("bound_audiences")? {
             self.bound_audiences = audiences.into_iter().filter(|audience| !audience.is_empty()).collect();
