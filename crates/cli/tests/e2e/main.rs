@@ -14,6 +14,7 @@ mod command_line;
 mod heavy;
 mod hostile;
 mod hvac;
+mod hvac_suite;
 mod seal;
 mod shutdown;
 mod sync;

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::harness::{Answer, Client, Server, bao, eventually};
 use compare::{Difference, Norm};
+pub(crate) use page::fits;
 use table::{Line, filled};
 
 /// The areas in the order in which they are run. The last one seals the servers.

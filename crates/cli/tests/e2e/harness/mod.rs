@@ -7,7 +7,7 @@ mod server;
 
 pub(crate) use aws::Aws;
 pub(crate) use client::{Answer, Client};
-pub(crate) use parts::{bao, moto, python};
+pub(crate) use parts::{bao, hvac_suite, moto, python};
 pub(crate) use server::{Boot, Server, init, keyferry};
 
 use std::{future::Future, time::Duration};

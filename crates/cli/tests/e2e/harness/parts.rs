@@ -28,3 +28,8 @@ pub(crate) fn bao() -> Option<PathBuf> {
 pub(crate) fn python() -> Option<PathBuf> {
     part("KEYFERRY_TEST_PYTHON").map(PathBuf::from)
 }
+
+/// hvac's source archive, which holds its tests, and a Python that can run them.
+pub(crate) fn hvac_suite() -> Option<(PathBuf, PathBuf)> {
+    Some((part("KEYFERRY_TEST_HVAC_SOURCE")?.into(), part("KEYFERRY_TEST_HVAC_PYTHON")?.into()))
+}
