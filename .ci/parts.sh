@@ -123,6 +123,57 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
+# Where PostgreSQL's own programs are: on PATH, or where distributions hide them.
+postgres_bin() {
+    local found
+    found=$(command -v initdb || true)
+    if [ -z "$found" ]; then
+        found=$(ls -d /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb /opt/homebrew/opt/postgresql*/bin/initdb 2>/dev/null | sort -V | tail -n 1)
+    fi
+    [ -n "$found" ] || return 1
+    dirname "$found"
+}
+
+# PostgreSQL refuses to be run by root.
+as_postgres() {
+    if [ "$(id -u)" != 0 ]; then
+        "$@"
+    elif command -v setpriv >/dev/null; then
+        setpriv --reuid nobody --regid "$(id -g nobody)" --clear-groups "$@"
+    else
+        su nobody -s /bin/sh -c 'exec "$@"' sh "$@"
+    fi
+}
+
+# start_postgres: a cluster of its own that is thrown away; leaves its URL in POSTGRES_URL.
+start_postgres() {
+    local bin port log
+    bin=$(postgres_bin) || fail "PostgreSQL is not installed: initdb is neither on PATH nor below /usr/lib/postgresql"
+    log="$CACHE/logs/postgres.log"
+    POSTGRES_DIR=$(mktemp -d "${TMPDIR:-/tmp}/keyferry-pg.XXXXXX")
+    chmod 755 "$POSTGRES_DIR"
+    [ "$(id -u)" != 0 ] || chown nobody "$POSTGRES_DIR"
+    port=$(free_port)
+    printf 'test-password\n' >"$POSTGRES_DIR/password"
+    chmod 644 "$POSTGRES_DIR/password"
+    (
+        cd "$POSTGRES_DIR"
+        as_postgres "$bin/initdb" -D "$POSTGRES_DIR/data" -U keyferry -E UTF8 --locale=C \
+            --auth-local=trust --auth-host=scram-sha-256 --pwfile="$POSTGRES_DIR/password" \
+            && as_postgres "$bin/pg_ctl" -D "$POSTGRES_DIR/data" -w -t 60 -l "$POSTGRES_DIR/log" \
+                -o "-p $port -k $POSTGRES_DIR -c listen_addresses=127.0.0.1 -c max_connections=400" start
+    ) >"$log" 2>&1 || { cat "$log" "$POSTGRES_DIR/log" 2>/dev/null | tail -n 20 >&2; fail "part postgres: it did not start (log: $log)"; }
+    POSTGRES_BIN=$bin
+    POSTGRES_URL="postgres://keyferry:test-password@127.0.0.1:$port/postgres"
+}
+
+stop_postgres() {
+    [ -n "${POSTGRES_BIN:-}" ] || return 0
+    (cd / && as_postgres "$POSTGRES_BIN/pg_ctl" -D "$POSTGRES_DIR/data" -m immediate stop) >/dev/null 2>&1 || true
+    rm -rf "$POSTGRES_DIR"
+    POSTGRES_BIN=
+}
+
 STARTED=()
 
 # start NAME READY_URL COMMAND…: runs it in the background and waits until it answers.
@@ -143,6 +194,7 @@ start() {
 # Ends what was started, and what that started, by pid.
 stop_all() {
     local pid
+    stop_postgres
     for pid in "${STARTED[@]}"; do
         pkill -P "$pid" 2>/dev/null || true
         kill "$pid" 2>/dev/null || true

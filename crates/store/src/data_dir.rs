@@ -23,7 +23,7 @@ pub const STORE_FILE: &str = "keyferry.redb";
 /// The root key's file in a data directory. Keep a copy of it elsewhere.
 pub const KEY_FILE: &str = "root.key";
 /// The root key's file before the store is complete.
-const NEW_KEY_FILE: &str = "root.key.new";
+pub(crate) const NEW_KEY_FILE: &str = "root.key.new";
 
 /// A store that is made but not finished: without [`Prepared::finish`] it is removed again.
 pub struct Prepared {
@@ -202,7 +202,7 @@ impl Files {
     }
 }
 
-fn exists(path: &Path) -> Result<bool, OpenError> {
+pub(crate) fn exists(path: &Path) -> Result<bool, OpenError> {
     // Also a link that leads nowhere is in the way.
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
@@ -212,7 +212,7 @@ fn exists(path: &Path) -> Result<bool, OpenError> {
 }
 
 /// Makes the directory, and those above it, for their owner only.
-fn make_dir(dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn make_dir(dir: &Path) -> Result<(), OpenError> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -223,7 +223,7 @@ fn make_dir(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// Whoever can write to the directory can replace the key and the store.
-fn check_dir(dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_dir(dir: &Path) -> Result<(), OpenError> {
     #[cfg(unix)]
     {
         let metadata = fs::metadata(dir).map_err(OpenError::io("look at", dir))?;

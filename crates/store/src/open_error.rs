@@ -139,6 +139,80 @@ pub enum OpenError {
         /// The system's answer.
         source: io::Error,
     },
+    /// A database cannot be used.
+    #[error("the database {at}: {what}; nothing was changed")]
+    Database {
+        /// Host, port and database.
+        at: String,
+        /// Why not.
+        what: String,
+    },
+    /// There is a store where one was to be made.
+    #[error(
+        "{place} holds a store already, which was left as it is; serve that one, or name another schema with storage.schema"
+    )]
+    StoreThere {
+        /// Schema and database.
+        place: String,
+    },
+    /// There is no store where one was to be opened.
+    #[error(
+        "{place} holds no store yet; make one with `keyferry init --config FILE`, or correct the configuration"
+    )]
+    NoStoreInDatabase {
+        /// Schema and database.
+        place: String,
+    },
+    /// A store was being made and may not be complete.
+    #[error(
+        "an init was interrupted, or is still running; if it is not: serve {place}, or, when that holds no store, \
+         delete {} and run init again",
+        .new_key.display()
+    )]
+    InitUnfinished {
+        /// The working name of the root key.
+        new_key: PathBuf,
+        /// Schema and database.
+        place: String,
+    },
+    /// The root key is another store's.
+    #[error("the root key in {} does not belong to the store in {place}; put a copy of that store's own key file in its place", .key.display())]
+    WrongKeyForDatabase {
+        /// The key file.
+        key: PathBuf,
+        /// Schema and database.
+        place: String,
+    },
+    /// The database opens, but what is stored in it does not.
+    #[error("{place}: {source}")]
+    InDatabase {
+        /// Schema and database.
+        place: String,
+        /// What is wrong.
+        source: StoreError,
+    },
+    /// The tables are of a format this program does not read.
+    #[error(
+        "{at} is of store format {found}, and this keyferry reads formats up to {known}; run the version that made it, or a newer one"
+    )]
+    NewerSchema {
+        /// The schema and its database.
+        at: String,
+        /// Its format.
+        found: i64,
+        /// The newest format this program reads.
+        known: usize,
+    },
+    /// Somebody else's tables are where ours would be.
+    #[error(
+        "{at} holds tables that are not keyferry's ({tables}); they were left as they are: name another schema with storage.schema"
+    )]
+    ForeignSchema {
+        /// The schema and its database.
+        at: String,
+        /// Some of them.
+        tables: String,
+    },
     /// The file opens, but what is stored in it does not.
     #[error("{}: {source}", .file.display())]
     Contents {

@@ -118,15 +118,29 @@ impl Store {
         let draft: Arc<dyn Backend> = Arc::new(Memory::new());
         let store = Self::init(Arc::clone(&draft), root, clock, Arc::clone(&entropy)).await?;
         let filled = fill(&store).await?;
+        Self::carry_over(draft.as_ref(), backend.as_ref(), Some(guard)).await?;
+        let store = Self::open(backend, root, entropy).await?;
+        Ok((store.ok_or_else(|| ring_corrupt("the key ring is gone"))?, filled))
+    }
+
+    /// Puts what was made in a draft into an empty back end, with the guard of its root key if one keeps it:
+    /// all of it is there at once, or nothing is.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when something is there already; it is left as it is.
+    pub(crate) async fn carry_over(
+        draft: &dyn Backend,
+        backend: &dyn Backend,
+        guard: Option<&Guard>,
+    ) -> Result<(), StoreError> {
         let entries = draft.scan(&[], None, usize::MAX).await?;
-        let mut writes = vec![guard.put()?];
+        let mut writes: Vec<Write> = guard.map(Guard::put).transpose()?.into_iter().collect();
         writes.extend(entries.into_iter().map(|(key, entry)| Write::Put(key, entry.value.to_vec())));
         // An empty back end first: a foreign one must not gain our records.
         backend.commit(Batch { checks: vec![Check::EmptyAfter(Vec::new())], writes: vec![] }).await?;
         let checks = [KEYRING_KEY, GUARD_KEY].map(|key| Check::Absent(key.to_vec())).into();
         backend.commit(Batch { checks, writes }).await?;
-        let store = Self::open(backend, root, entropy).await?;
-        Ok((store.ok_or_else(|| ring_corrupt("the key ring is gone"))?, filled))
+        Ok(())
     }
 
     /// Whether a back end holds a store, opened or not.

@@ -30,23 +30,17 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use redb::StorageError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use self::file::sync_dir_of;
 use self::{
     file::Source,
-    writer::{Current, Entries, Request, Work},
+    writer::{Current, Entries, Work},
 };
 use crate::{
-    Backend, Batch, Check, Entry, OpenError, Revision, StoreError, Write,
+    Backend, Batch, Entry, OpenError, Revision, StoreError,
     backend::{Replacement, SNAPSHOT_PAGE, Snapshot},
+    queue::{self, Queue},
 };
-
-/// What waits to be written, in units of [`ROOM_UNIT`]: 64 MiB.
-const ROOM: usize = 65_536;
-const ROOM_UNIT: usize = 1024;
-/// What a batch counts for beyond its bytes, in units: bounds the number that wait as well.
-const ROOM_PER_BATCH: usize = 4;
 
 /// How to use an embedded store's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +64,7 @@ impl Default for EmbeddedOptions {
 pub struct Embedded {
     current: Arc<Current>,
     /// `None` only while dropping.
-    queue: Option<mpsc::UnboundedSender<Request>>,
-    room: Arc<Semaphore>,
+    queue: Option<Queue<Work>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -107,10 +100,9 @@ impl Embedded {
 
     fn start(source: Source, opened: file::Opened) -> Result<Self, OpenError> {
         let current = Arc::new(Current::empty());
-        let (queue, requests) = mpsc::unbounded_channel();
+        let (queue, requests) = Queue::new();
         let writer = writer::start(source, opened, Arc::clone(&current), requests)?;
-        let room = Arc::new(Semaphore::new(ROOM));
-        Ok(Self { current, queue: Some(queue), room, writer: Some(writer) })
+        Ok(Self { current, queue: Some(queue), writer: Some(writer) })
     }
 
     /// Reads from the newest committed state. A read costs no lock and no system call when its pages
@@ -188,7 +180,7 @@ impl Backend for Embedded {
 
     async fn commit(&self, batch: Batch) -> Result<Revision, StoreError> {
         batch.check_sizes()?;
-        let size = size(&batch);
+        let size = queue::size(&batch);
         self.send(Work::Batch(batch), size).await
     }
 
@@ -240,28 +232,11 @@ impl Snapshot for Moment {
 impl Embedded {
     /// Hands work to the writer and waits for what it comes to.
     async fn send(&self, work: Work, size: usize) -> Result<Revision, StoreError> {
-        let closed = || StoreError::Backend("the store's writer has ended; start the server again".into());
-        let room = u32::try_from((ROOM_PER_BATCH + size / ROOM_UNIT).min(ROOM)).map_err(|_| closed())?;
-        let room = Arc::clone(&self.room).acquire_many_owned(room).await.map_err(|_| closed())?;
-        let (answer, outcome) = oneshot::channel();
-        let request = Request { work, size, answer, _room: room };
-        self.queue.as_ref().and_then(|queue| queue.send(request).ok()).ok_or_else(closed)?;
-        outcome.await.unwrap_or(Err(StoreError::Unknown))
-    }
-}
-
-/// About how many bytes a batch holds.
-fn size(batch: &Batch) -> usize {
-    let checks = batch.checks.iter().map(|check| match check {
-        Check::Absent(key) | Check::Present(key) | Check::Unchanged(key, _) | Check::EmptyAfter(key) => {
-            key.len()
+        match &self.queue {
+            Some(queue) => queue.send(work, size).await,
+            None => Err(StoreError::Unknown),
         }
-    });
-    let writes = batch.writes.iter().map(|write| match write {
-        Write::Put(key, value) => key.len() + value.len(),
-        Write::Delete(key) => key.len(),
-    });
-    checks.chain(writes).sum()
+    }
 }
 
 /// The revision in front of a stored value.

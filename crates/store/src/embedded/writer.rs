@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, WriteTransaction};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     file::{ENTRIES, META, META_RESERVED, Opened, Source},
@@ -21,13 +21,9 @@ use super::{
 use crate::{
     Batch, OpenError, Revision, StoreError, Write,
     backend::{MAX_VALUE, Replacement, State},
+    queue::{GROUP_BATCHES, GROUP_BYTES, Request, Requests},
 };
 
-/// Most batches in one flush: beyond it the flush is a small part of the cost, and all would wait for
-/// the last.
-const FLUSH_BATCHES: usize = 1000;
-/// Most bytes in one flush; a single larger batch still goes through, alone.
-const FLUSH_BYTES: usize = 8 << 20;
 /// Revisions reserved at a time. Each start of the store skips what is left of a block, which 2^64
 /// allows 2^44 times.
 const REVISION_BLOCK: u64 = 1 << 20;
@@ -45,23 +41,13 @@ pub(super) enum Work {
     Replace(Replacement),
 }
 
-/// A piece of work and whoever waits for it.
-pub(super) struct Request {
-    pub(super) work: Work,
-    /// About how many bytes it holds.
-    pub(super) size: usize,
-    pub(super) answer: oneshot::Sender<Result<Revision, StoreError>>,
-    /// Its share of the queue, given back once it is answered.
-    pub(super) _room: OwnedSemaphorePermit,
-}
-
 /// Starts the thread. It ends, and closes the file, once the queue's other end is dropped and what
 /// was queued is done.
 pub(super) fn start(
     source: Source,
     opened: Opened,
     current: Arc<Current>,
-    queue: mpsc::UnboundedReceiver<Request>,
+    queue: Requests<Work>,
 ) -> Result<JoinHandle<()>, OpenError> {
     let path = source.path.clone();
     let (last, reserved) = (opened.reserved, opened.reserved);
@@ -101,18 +87,18 @@ struct Failed {
 }
 
 impl Writer {
-    fn run(mut self, mut queue: mpsc::UnboundedReceiver<Request>) {
+    fn run(mut self, mut queue: Requests<Work>) {
         while let Some(mut next) = queue.blocking_recv() {
             let mut size = 0;
             let mut batches = Vec::new();
             let replace = loop {
-                let Request { work, size: more, answer, _room: room } = next;
+                let Request { work, size: more, answer, room, .. } = next;
                 size += more;
                 match work {
                     Work::Batch(batch) => batches.push(Waiting { batch, answer, _room: room }),
                     Work::Replace(entries) => break Some((entries, answer)),
                 }
-                if batches.len() >= FLUSH_BATCHES || size >= FLUSH_BYTES {
+                if batches.len() >= GROUP_BATCHES || size >= GROUP_BYTES {
                     break None;
                 }
                 match queue.try_recv() {

@@ -13,7 +13,7 @@ use proptest::{
 };
 use store::{Backend, Batch, Check, Revision, StoreError, Write};
 
-use super::Fresh;
+use super::Making;
 
 /// A check as generated: `Unchanged` cannot know revisions beforehand.
 #[derive(Debug, Clone)]
@@ -163,13 +163,15 @@ async fn play(backend: Arc<dyn Backend>, steps: Vec<Step>) -> Result<(), TestCas
     Ok(())
 }
 
-pub(crate) fn compare(make: fn() -> Fresh) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+pub(crate) fn compare(make: fn() -> Making) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
     runner
         .run(&vec(step(), 1..40), |steps| {
-            let fresh = make();
-            runtime.block_on(play(Arc::clone(&fresh.backend), steps))
+            runtime.block_on(async {
+                let fresh = make().await;
+                play(Arc::clone(&fresh.backend), steps).await
+            })
         })
         .map_err(|error| error.to_string())
 }
