@@ -60,9 +60,12 @@ pub(crate) struct ServerArgs {
 
 #[derive(Args)]
 pub(crate) struct InitArgs {
-    /// Directory of the new store; made if missing, must be empty
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: PathBuf,
+    /// Directory of the new store, or, for one in a database, of its root key; made if missing
+    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    pub(crate) data: Option<PathBuf>,
+    /// Configuration file that says where the store is to be (docs/configuration.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// How the root token is printed
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,

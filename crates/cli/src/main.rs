@@ -16,6 +16,7 @@ mod logging;
 mod printer;
 mod real;
 mod serve;
+mod storage;
 
 use std::process::ExitCode;
 
@@ -52,7 +53,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Server(args) => serve::run(&args, env::snapshot()),
-        Command::Init(args) => init::run(&args),
+        Command::Init(args) => init::run(&args, &env::snapshot()),
         Command::Demo => demo::run(),
         // Seen before the arguments are parsed, because it parses its own.
         Command::Ksm => Err(Failure::wrong("write `keyferry ksm` with nothing before `ksm`")),

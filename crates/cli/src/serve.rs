@@ -1,11 +1,10 @@
 //! `keyferry server`
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use destinations::net::{Environment as _, Snapshot};
 use model::SecretBytes;
 use server::{app::core::Unsealing, metrics::Metrics};
-use store::data_dir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -14,6 +13,7 @@ use crate::{
     failure::Failure,
     house::{Builder, House, World},
     logging, printer,
+    storage::Storage,
 };
 
 /// Serves until told to stop.
@@ -27,9 +27,9 @@ pub(crate) fn run(args: &ServerArgs, environment: Snapshot) -> Result<(), Failur
             dev_address(args, &environment)?,
         )
     } else {
-        let directory = config.data_dir(args.data.as_deref()).map_err(Failure::wrong)?;
-        config.storage.path = Some(directory.clone());
-        (Served::Directory(directory), args.listen)
+        let storage = Storage::configured(&config, args.data.as_deref()).map_err(Failure::wrong)?;
+        config.storage.path = args.data.clone().or(config.storage.path);
+        (Served::Stored(storage), args.listen)
     };
     logging::start(&config.log);
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
@@ -39,8 +39,8 @@ pub(crate) fn run(args: &ServerArgs, environment: Snapshot) -> Result<(), Failur
 enum Served {
     /// In memory.
     Dev { token: Option<SecretBytes>, kv: bool },
-    /// The store that `init` made there.
-    Directory(PathBuf),
+    /// Where `init` made it, or `sys/init` did or will.
+    Stored(Storage),
 }
 
 async fn serve(
@@ -70,19 +70,19 @@ async fn serve(
             printer::talk(format_args!("unseal key, should you seal it: {}", hex::encode(key.expose())));
             house
         }
-        Served::Directory(directory) => {
-            metrics.measure_store(directory.join(data_dir::STORE_FILE));
+        Served::Stored(storage) => {
+            if let Some(file) = storage.file() {
+                metrics.measure_store(file);
+            }
             let core = match config.unsealing(&world).map_err(Failure::wrong)? {
                 Unsealing::AtStart => {
-                    let store = data_dir::open(&directory, world.entropy.clone(), config.embedded())
-                        .await
-                        .map_err(Failure::failed)?;
+                    storage.key_dir().map_err(Failure::wrong)?;
+                    let store = storage.open(&world).await.map_err(Failure::failed)?;
                     builder.over(store).await?
                 }
                 unsealing => {
-                    let backend =
-                        data_dir::backend(&directory, config.embedded()).map_err(Failure::failed)?;
-                    let core = builder.sealed(Arc::new(backend), unsealing);
+                    let backend = storage.backend(&world).await.map_err(Failure::failed)?;
+                    let core = builder.sealed(backend, unsealing);
                     core.unseal_by_itself().await;
                     core
                 }

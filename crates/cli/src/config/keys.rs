@@ -33,16 +33,61 @@ const fn key(section: &'static str, name: &'static str, takes: Takes, help: &'st
 pub(crate) const KEYS: &[Key] = &[
     key(
         "storage",
+        "type",
+        Takes::Text,
+        "`embedded`: a file in `path`, for one server. `postgresql`: a database, shared by any number of servers.",
+    ),
+    key(
+        "storage",
         "path",
         Takes::Text,
-        "The directory `keyferry init` made. Required, unless `--data` names it.",
+        "The directory `keyferry init` made. Required, unless `--data` names it. With `postgresql` it only holds \
+         `root.key`, and is not needed where people or a service keep the root key; every server has a copy of that file.",
     ),
     key("storage", "cache_size", Takes::Whole, "Most memory the store's cache takes, in bytes."),
     key(
         "storage",
         "check_on_open",
         Takes::Bool,
-        "Whether every page of the store's file is verified at start, which reads the whole file.",
+        "Whether every page of the store's file is verified at start, which reads the whole file. For `embedded`.",
+    ),
+    key(
+        "storage",
+        "connection_url",
+        Takes::Text,
+        "For `postgresql`: such as `postgres://user@host:5432/database`. `?sslmode=` may be `verify-full` (the default, \
+         except for sockets and loopback), `require` (TLS, but to whoever answers) or `disable`.",
+    ),
+    key(
+        "storage",
+        "password",
+        Takes::Text,
+        "The database user's password, if it is not in the URL. Best given by the variable, or as `password_file`.",
+    ),
+    key("storage", "password_file", Takes::Text, "A file that holds the password and at most a line's end."),
+    key(
+        "storage",
+        "ca_file",
+        Takes::Text,
+        "Certificate authorities in PEM for the database's certificate, in place of those of the operating system.",
+    ),
+    key(
+        "storage",
+        "schema",
+        Takes::Text,
+        "The database schema that is the store's own. Made if it is missing; one that holds other tables is refused.",
+    ),
+    key(
+        "storage",
+        "max_parallel",
+        Takes::Whole,
+        "Most connections for scans. One for other reads, one for writes and one for announcements come on top.",
+    ),
+    key(
+        "storage",
+        "timeout",
+        Takes::Text,
+        "How long a request waits for the database, reconnecting included, before it fails.",
     ),
     key(
         "seal",

@@ -9,21 +9,24 @@ mod sections;
 mod settings;
 mod value;
 
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write as _, path::Path};
 
 use destinations::net::Environment;
 pub(crate) use keys::KEYS;
 use keys::Takes;
-pub(crate) use sections::{Config, Listener, Log, LogFormat, LogLevel};
+pub(crate) use sections::{Config, Listener, Log, LogFormat, LogLevel, SealType};
 pub(crate) use value::Address;
 
 /// A configuration that cannot be used. Its text is meant for the operator as it is.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct ConfigError(String);
+
+impl ConfigError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
 
 impl Config {
     /// Reads the file, if one is named, and lays the environment over it.
@@ -84,6 +87,7 @@ impl Config {
             _ => {}
         }
         for (name, span) in [
+            ("storage.timeout", self.storage.timeout),
             ("listener.max_request_duration", self.listener.max_request_duration),
             ("listener.shutdown_deadline", self.listener.shutdown_deadline),
             ("server.default_lease_ttl", self.server.default_lease_ttl),
@@ -101,16 +105,6 @@ impl Config {
             faults.push("server.default_lease_ttl must not be longer than server.max_lease_ttl".to_owned());
         }
         if faults.is_empty() { Ok(()) } else { Err(ConfigError(faults.join("\n"))) }
-    }
-
-    /// The directory of the store: the flag's, else the file's.
-    pub(crate) fn data_dir(&self, flag: Option<&Path>) -> Result<PathBuf, ConfigError> {
-        flag.or(self.storage.path.as_deref()).map(Path::to_owned).ok_or_else(|| {
-            ConfigError(
-                "storage.path is not set: name the directory made by `keyferry init --data DIR`, there or with --data"
-                    .to_owned(),
-            )
-        })
     }
 }
 

@@ -24,15 +24,45 @@ pub(crate) struct Config {
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Storage {
+    pub(crate) r#type: StorageType,
     pub(crate) path: Option<PathBuf>,
     pub(crate) cache_size: Whole<1_048_576, 1_099_511_627_776>,
     pub(crate) check_on_open: bool,
+    pub(crate) connection_url: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) schema: String,
+    pub(crate) max_parallel: Whole<1, 1000>,
+    pub(crate) timeout: Span,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { path: None, cache_size: Whole(64 << 20), check_on_open: true }
+        Self {
+            r#type: StorageType::Embedded,
+            path: None,
+            cache_size: Whole(64 << 20),
+            check_on_open: true,
+            connection_url: None,
+            password: None,
+            password_file: None,
+            ca_file: None,
+            schema: "keyferry".to_owned(),
+            max_parallel: Whole(8),
+            timeout: Span::secs(15),
+        }
     }
+}
+
+/// What the store is in.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StorageType {
+    /// One file, one server.
+    Embedded,
+    /// A database, any number of servers.
+    PostgreSQL,
 }
 
 /// `[seal]`

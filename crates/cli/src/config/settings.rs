@@ -1,6 +1,6 @@
 //! The configuration in the words of the crates that are configured.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use destinations::NetSettings;
 use model::SecretBytes;
@@ -8,12 +8,12 @@ use server::{
     app::{self, core::Unsealing},
     http,
 };
-use store::{EmbeddedOptions, GivenKey, ShareKey};
+use store::{BadConnection, EmbeddedOptions, GivenKey, PostgresOptions, ShareKey};
 use zeroize::Zeroizing;
 
 use super::{
     Config, ConfigError,
-    sections::{ListKeyStyle, Seal, SealType},
+    sections::{ListKeyStyle, Seal, SealType, StorageType},
 };
 use crate::house::World;
 
@@ -24,6 +24,61 @@ impl Config {
             cache_bytes: self.storage.cache_size.usize(),
             check_on_open: self.storage.check_on_open,
         }
+    }
+
+    /// The store's database; none when it is a file.
+    pub(crate) fn postgresql(&self) -> Result<Option<PostgresOptions>, ConfigError> {
+        let storage = &self.storage;
+        if storage.r#type == StorageType::Embedded {
+            for (name, set) in [
+                ("connection_url", storage.connection_url.is_some()),
+                ("password", storage.password.is_some()),
+                ("password_file", storage.password_file.is_some()),
+                ("ca_file", storage.ca_file.is_some()),
+            ] {
+                if set {
+                    return Err(ConfigError(format!(
+                        "storage.{name} has a meaning with storage.type = \"postgresql\" only"
+                    )));
+                }
+            }
+            return Ok(None);
+        }
+        let read = |name: &str, path: &Path| {
+            std::fs::read(path)
+                .map(Zeroizing::new)
+                .map_err(|e| ConfigError(format!("storage.{name}: {}: cannot be read: {e}", path.display())))
+        };
+        let url = storage.connection_url.as_deref().ok_or_else(|| {
+            ConfigError(
+                "storage.connection_url is not set: storage.type = \"postgresql\" needs it, or KEYFERRY_STORAGE_CONNECTION_URL"
+                    .into(),
+            )
+        })?;
+        let password = match (&storage.password, &storage.password_file) {
+            (Some(_), Some(_)) => {
+                return Err(ConfigError("storage.password and storage.password_file are both set".into()));
+            }
+            (Some(password), None) => Some(SecretBytes::from(password.as_str())),
+            (None, Some(path)) => {
+                let text = read("password_file", path)?;
+                let line = text.strip_suffix(b"\n").unwrap_or(&text);
+                Some(SecretBytes::from(line.strip_suffix(b"\r").unwrap_or(line)))
+            }
+            (None, None) => None,
+        };
+        let roots = storage.ca_file.as_deref().map(|path| read("ca_file", path)).transpose()?;
+        let roots = roots.as_ref().map(|pem| pem.as_slice());
+        let mut options = PostgresOptions::new(url, password.as_ref(), roots).map_err(|bad| {
+            let key = if matches!(bad, BadConnection::Roots) { "ca_file" } else { "connection_url" };
+            ConfigError(format!("storage.{key}: {bad}"))
+        })?;
+        options.schema.clone_from(&storage.schema);
+        options.max_parallel = storage.max_parallel.usize();
+        options.timeout = storage.timeout.0;
+        options.cache_bytes = storage.cache_size.usize();
+        options.check().map_err(|bad| ConfigError(format!("storage.schema: {bad}")))?;
+        Ok(Some(options))
     }
 
     /// How the store's root key is had.

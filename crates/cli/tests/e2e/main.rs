@@ -15,6 +15,7 @@ mod heavy;
 mod hostile;
 mod hvac;
 mod hvac_suite;
+mod postgres;
 mod seal;
 mod shutdown;
 mod sync;

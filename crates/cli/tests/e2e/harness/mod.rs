@@ -3,12 +3,14 @@
 mod aws;
 mod client;
 mod parts;
+mod postgres;
 mod server;
 
 pub(crate) use aws::Aws;
 pub(crate) use client::{Answer, Client};
 pub(crate) use parts::{bao, hvac_suite, moto, python};
-pub(crate) use server::{Boot, Server, init, keyferry};
+pub(crate) use postgres::{Database, postgres};
+pub(crate) use server::{Boot, Server, init, init_by, keyferry};
 
 use std::{future::Future, time::Duration};
 

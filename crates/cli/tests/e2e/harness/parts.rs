@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-fn part(variable: &str) -> Option<String> {
+pub(super) fn part(variable: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "tests are told where their parts are")]
     let (given, required) =
         (std::env::var(variable).ok(), std::env::var_os("KEYFERRY_TEST_REQUIRE_PARTS").is_some());

@@ -30,8 +30,17 @@ pub(crate) fn keyferry() -> Command {
 
 /// Makes a store and returns its root token.
 pub(crate) fn init(data: &Path) -> String {
+    init_with("--data", data)
+}
+
+/// The same, where a configuration file says.
+pub(crate) fn init_by(config: &Path) -> String {
+    init_with("--config", config)
+}
+
+fn init_with(option: &str, path: &Path) -> String {
     let Output { status, stdout, stderr } =
-        keyferry().args(["init", "--format", "json", "--data"]).arg(data).output().unwrap();
+        keyferry().args(["init", "--format", "json", option]).arg(path).output().unwrap();
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     let told: Value = serde_json::from_slice(&stdout).unwrap();
     told["root_token"].as_str().unwrap().to_owned()
