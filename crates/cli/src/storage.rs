@@ -17,7 +17,7 @@ pub(crate) enum Storage {
     /// In a directory, with its root key unless people or a service keep that.
     Directory { dir: PathBuf, options: EmbeddedOptions },
     /// In a PostgreSQL database. The root key's file, where one keeps it, is in the directory.
-    Database { options: PostgresOptions, keys: Option<PathBuf> },
+    Database { options: Box<PostgresOptions>, keys: Option<PathBuf> },
 }
 
 /// A store that is made but can still be taken back.
@@ -31,7 +31,7 @@ impl Storage {
     pub(crate) fn configured(config: &Config, flag: Option<&Path>) -> Result<Self, ConfigError> {
         let path = flag.or(config.storage.path.as_deref()).map(Path::to_owned);
         if let Some(options) = config.postgresql()? {
-            return Ok(Self::Database { options, keys: path });
+            return Ok(Self::Database { options: Box::new(options), keys: path });
         }
         let dir = path.ok_or_else(|| {
             ConfigError::new(
@@ -100,7 +100,7 @@ impl Storage {
         Ok(match self {
             Self::Directory { dir, options } => Arc::new(data_dir::backend(dir, options.clone())?),
             Self::Database { options, .. } => {
-                Arc::new(Postgres::open(options.clone(), world.entropy.as_ref()).await?)
+                Arc::new(Postgres::open(options.as_ref().clone(), world.entropy.as_ref()).await?)
             }
         })
     }
