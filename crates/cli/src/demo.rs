@@ -47,8 +47,13 @@ async fn show(config: Arc<Config>) -> Result<(), Failure> {
     let file = directory.0.join("secrets.json");
     // Nothing of this machine's own AWS settings is to reach the demo.
     let environment = Snapshot::default();
-    let builder =
-        Builder { config: Arc::clone(&config), environment, metrics: Metrics::new(world.clock.now()), world };
+    let builder = Builder {
+        config: Arc::clone(&config),
+        environment,
+        metrics: Metrics::new(world.clock.now()),
+        world,
+        audit: Vec::new(),
+    };
     let (core, token, _) = builder.dev(None, true).await?;
     let house = House::open(core, Some(([127, 0, 0, 1], 0).into()), &config).await?;
     let client = Client::new(house.address().to_string(), token);

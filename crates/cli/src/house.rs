@@ -9,9 +9,11 @@ use model::{Clock, Entropy, SecretBytes};
 use server::{
     app::{
         App, AppError, AppParts, Body, Operation, Request, SourceRights, SyncApi,
+        audit::{Audit, Device},
         core::{Beside, Core, CoreParts, Made, Opened, Opener, Unsealing},
     },
     http,
+    lines::Sink,
     metrics::Metrics,
 };
 use store::{Backend, Memory, Store};
@@ -43,6 +45,8 @@ pub(crate) struct Builder {
     pub(crate) environment: Snapshot,
     pub(crate) world: World,
     pub(crate) metrics: Arc<Metrics>,
+    /// What is asked and answered is written there.
+    pub(crate) audit: Vec<Arc<Device>>,
 }
 
 impl Builder {
@@ -148,6 +152,8 @@ impl Opener for Builder {
 
     async fn open(&self, store: Store) -> Result<Opened, String> {
         let (app, engine) = self.build(&store).map_err(|failure| failure.to_string())?;
+        let audit = Audit::open(&store, self.world.entropy.as_ref(), &self.audit).await;
+        let app = app.with_audit(audit.map_err(|fault| fault.to_string())?);
         engine.start().await.map_err(|fault| fault.to_string())?;
         let deadline = self.config.listener.shutdown_deadline.0;
         Ok(Opened { app: Arc::new(app), beside: Box::new(Deliveries { engine, deadline }) })
@@ -175,6 +181,8 @@ pub(crate) struct House {
     core: Arc<Core>,
     stop: CancellationToken,
     scheme: &'static str,
+    /// Files that may have been moved away when it is told to look again.
+    files: Vec<Arc<dyn Sink>>,
 }
 
 impl House {
@@ -201,7 +209,14 @@ impl House {
         };
         let tls = config.listener.tls_cert_file.is_some();
         tracing::info!(address = %http.address(), tls, "listening");
-        Ok(Self { http, core, stop, scheme: if tls { "https" } else { "http" } })
+        let scheme = if tls { "https" } else { "http" };
+        Ok(Self { http, core, stop, scheme, files: Vec::new() })
+    }
+
+    /// With files that [`House::reload`] opens anew.
+    pub(crate) fn writing_to(mut self, files: Vec<Arc<dyn Sink>>) -> Self {
+        self.files = files;
+        self
     }
 
     /// Where clients find it.
@@ -214,8 +229,13 @@ impl House {
         self.http.address()
     }
 
-    /// Reads the certificate again, for connections to come.
+    /// Reads the certificate again, for connections to come, and opens the files it writes to by their names.
     pub(crate) fn reload(&self) {
+        for file in &self.files {
+            if let Err(error) = file.reopen() {
+                tracing::error!(%error, "a file was not opened anew; lines go on to the old one");
+            }
+        }
         match self.http.reload_tls() {
             Ok(()) => tracing::info!("certificate read again"),
             Err(error) => tracing::error!(%error, "the certificate was not read again; the old one stays"),

@@ -51,12 +51,15 @@ async fn serve(
 ) -> Result<(), Failure> {
     let world = World::real();
     let mut signals = Signals::catch().map_err(Failure::failed)?;
+    let audit = config.audit_devices().map_err(Failure::wrong)?;
+    let files = audit.iter().map(|device| Arc::clone(&device.sink)).collect();
     let metrics = Metrics::new(world.clock.now());
     let builder = Builder {
         config: Arc::clone(&config),
         environment,
         metrics: Arc::clone(&metrics),
         world: world.clone(),
+        audit,
     };
     let house = match what {
         Served::Dev { token, kv } => {
@@ -92,7 +95,7 @@ async fn serve(
             house
         }
     };
-    signals.end(house).await;
+    signals.end(house.writing_to(files)).await;
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 mod tests {
     use std::fmt::Write as _;
 
-    use crate::config::{Config, KEYS};
+    use crate::config::{AUDIT_KEYS, Config, KEYS};
 
     const HEAD: &str = "\
 # Configuration
@@ -23,6 +23,18 @@ Lengths of time are written `\"90s\"`, `\"10m\"`, `\"1h30m\"` or as whole second
 <!-- Printed from the code: KEYFERRY_BLESS=1 cargo test -p cli configuration_page -->
 ";
 
+    const AUDIT: &str = "
+## [[audit]]
+
+Each such table declares one audit device. There are none without one, and none can be made through the API. A
+request of which no device could take a line is not carried out. Texts in a request's and an answer's data are written
+as HMAC-SHA256 under a salt that is sealed in the store (`sys/audit-hash` tells what a text looks like), and so are
+numbers below a secret's `data`; names of members are in clear.
+
+| Key | Default | Meaning |
+|---|---|---|
+";
+
     fn page() -> String {
         let defaults = serde_json::to_value(Config::default()).unwrap();
         let mut page = HEAD.to_owned();
@@ -38,6 +50,10 @@ Lengths of time are written `\"90s\"`, `\"10m\"`, `\"1h30m\"` or as whole second
             let default = &defaults[key.section][key.name];
             let default = if default.is_null() { "–".to_owned() } else { format!("`{default}`") };
             let _ = writeln!(page, "| `{}` | {default} | `{}` | {} |", key.name, key.variable(), key.help);
+        }
+        page.push_str(AUDIT);
+        for (name, default, help) in AUDIT_KEYS {
+            let _ = writeln!(page, "| `{name}` | {default} | {help} |");
         }
         page
     }

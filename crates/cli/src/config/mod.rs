@@ -3,6 +3,7 @@
 //! A message names the file and line (or the variable), the key, and what would be right. It never
 //! repeats a value: the file may hold secrets one day, and a habit is easier kept than begun.
 
+mod audit;
 mod docs;
 mod keys;
 mod sections;
@@ -11,6 +12,8 @@ mod value;
 
 use std::{fmt::Write as _, path::Path};
 
+#[cfg(test)]
+pub(crate) use audit::AUDIT_KEYS;
 use destinations::net::Environment;
 pub(crate) use keys::KEYS;
 use keys::Takes;
@@ -104,6 +107,7 @@ impl Config {
         if self.server.default_lease_ttl.0 > self.server.max_lease_ttl.0 {
             faults.push("server.default_lease_ttl must not be longer than server.max_lease_ttl".to_owned());
         }
+        audit::check(&self.audit, &mut faults);
         if faults.is_empty() { Ok(()) } else { Err(ConfigError(faults.join("\n"))) }
     }
 }
@@ -135,7 +139,9 @@ fn key_at(text: &str, line: usize) -> Option<String> {
     let mut section = "";
     for (at, row) in text.lines().enumerate() {
         let row = row.trim();
-        if let Some(header) = row.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+        if let Some(header) =
+            row.strip_prefix('[').and_then(|rest| rest.trim_start_matches('[').split(']').next())
+        {
             section = header.trim();
             if at + 1 == line {
                 return Some(section.to_owned());
@@ -219,7 +225,7 @@ mod tests {
             ),
             (
                 "[stroage]\n",
-                "k.toml:1: stroage: unknown field `stroage`, expected one of `storage`, `seal`, `listener`, `server`, `sync`, `telemetry`, `log`",
+                "k.toml:1: stroage: unknown field `stroage`, expected one of `storage`, `seal`, `listener`, `server`, `sync`, `telemetry`, `audit`, `log`",
             ),
         ] {
             assert_eq!(fault(text), message);

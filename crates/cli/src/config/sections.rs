@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::value::{Address, PublicUrl, Release, Span, Whole};
+use super::{
+    audit::AuditDevice,
+    value::{Address, PublicUrl, Release, Span, Whole},
+};
 
 /// A whole configuration file.
 #[derive(Default, Serialize, Deserialize)]
@@ -17,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) sync: Sync,
     pub(crate) telemetry: Telemetry,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) audit: Vec<AuditDevice>,
     pub(crate) log: Log,
 }
 

@@ -7,6 +7,7 @@ mod harness;
 
 mod access;
 mod attacks;
+mod audit;
 mod bao;
 mod bao_beside;
 mod canary;

@@ -2,6 +2,7 @@
 //! [`AppError`] goes out. Every request passes [`App::handle`], which asks who is calling and
 //! whether they may before anything else happens.
 
+pub mod audit;
 pub mod auth;
 mod background;
 pub mod core;
@@ -29,7 +30,7 @@ pub mod tokens;
 mod tools;
 mod wrapping;
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use destinations::Net;
@@ -44,6 +45,7 @@ use crate::metrics::Metrics;
 
 pub(crate) use self::namespaces::ROOT_ONLY;
 use self::{
+    audit::{Audit, Trail},
     auth::{Caller, KeyCache, Lockouts, Passwords, TokenCache},
     background::Chores,
     keeper::Keepers,
@@ -155,6 +157,23 @@ pub struct App {
     pub(crate) rules: engine::rules::RuleBook,
     pub(crate) keepers: Keepers,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) audit: Audit,
+}
+
+/// What answers a request, once it may be answered.
+pub(crate) type Work<'a> = Pin<Box<dyn Future<Output = Result<Reply, AppError>> + Send + 'a>>;
+
+/// Who was found allowed.
+pub(crate) struct Admitted {
+    pub(crate) caller: Caller,
+    pub(crate) router: Arc<Router>,
+}
+
+/// Somebody who was not, as far as they are known.
+struct Refused {
+    caller: Option<Caller>,
+    capability: Option<Capability>,
+    error: AppError,
 }
 
 impl App {
@@ -186,6 +205,7 @@ impl App {
             rules: engine::rules::RuleBook::default(),
             keepers: Keepers::default(),
             metrics: Arc::default(),
+            audit: Audit::default(),
         }
     }
 
@@ -206,40 +226,77 @@ impl App {
         model::uuid_v4(self.entropy.as_ref())
     }
 
-    /// Finds out who is calling and whether they may, and nothing else: for what [`core::Core`] does itself.
-    pub(crate) async fn permit(&self, request: &Request) -> Result<(), AppError> {
-        self.admit(request).await.map(drop)
-    }
-
     /// Wraps an answer that [`core::Core`] gave itself, if the request wants that.
     pub(crate) async fn wrapped(&self, request: &Request, reply: Reply) -> Result<Reply, AppError> {
         wrapping::wrap_reply(self, request, reply).await
     }
 
     /// Answers one request: what is open as it is, all else after it is known who asks and decided that
-    /// they may. An answer that is to be wrapped is, whatever it is.
+    /// they may. An answer that is to be wrapped is, whatever it is. Audit devices are told of the request
+    /// before it is carried out, and of the answer before it is given.
     pub async fn handle(&self, request: &Request) -> Result<Reply, AppError> {
-        let reply = match self.handle_open(request).await {
-            Some(answer) => answer?,
-            None => {
-                let (caller, router) = self.admit(request).await?;
-                match router.find(&request.path) {
-                    Some(place) => {
-                        let begun = Instant::now();
-                        let answer = kv::handle(self, &place, request).await;
-                        self.metrics.routed(request.operation, place.mount.path.as_str(), begun.elapsed());
-                        answer?.of_engine("kv")
-                    }
-                    None => self.handle_system(&caller, request).await?.of_engine("system"),
-                }
+        if let Some(work) = self.open(request).await? {
+            let trail = self.trail(request, None, None, None, None).await?;
+            let outcome = match work.await {
+                Ok(reply) => self.wrapped(request, reply).await,
+                refused => refused,
+            };
+            return trail.end(outcome);
+        }
+        let (Admitted { caller, router }, trail) = self.enter(request).await?;
+        let outcome = match router.find(&request.path) {
+            Some(place) => {
+                let begun = Instant::now();
+                let answer = kv::handle(self, &place, request).await;
+                self.metrics.routed(request.operation, place.mount.path.as_str(), begun.elapsed());
+                answer.map(|reply| reply.of_engine("kv"))
             }
+            None => self.handle_system(&caller, request).await.map(|reply| reply.of_engine("system")),
         };
-        self.wrapped(request, reply).await
+        let outcome = match outcome {
+            Ok(reply) => self.wrapped(request, reply).await,
+            refused => refused,
+        };
+        trail.end(outcome)
     }
 
-    async fn admit(&self, request: &Request) -> Result<(Caller, Arc<Router>), AppError> {
-        let caller = auth::authenticate(self, request).await?;
-        let router = self.router().await?;
+    /// Finds out who is calling and whether they may, and tells the audit devices. Nobody gets past who may
+    /// not, and nothing of which no account can be kept.
+    pub(crate) async fn enter<'a>(&'a self, request: &'a Request) -> Result<(Admitted, Trail<'a>), AppError> {
+        match self.admit(request).await {
+            Ok((admitted, capability, granted)) => {
+                let caller = Some(&admitted.caller);
+                let trail = self.trail(request, caller, Some(&granted), Some(capability), None).await?;
+                Ok((admitted, trail))
+            }
+            Err(refused) => Err(self.refuse(request, refused).await),
+        }
+    }
+
+    /// Finds out whether a request may be made whose body has not been taken yet, and carries nothing out.
+    pub(crate) async fn permit(&self, request: &Request) -> Result<(), AppError> {
+        match self.admit(request).await {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(self.refuse(request, refused).await),
+        }
+    }
+
+    /// Writes down that somebody was not allowed something; what they are to be told.
+    async fn refuse(&self, request: &Request, refused: Refused) -> AppError {
+        let Refused { caller, capability, error } = refused;
+        match self.trail(request, caller.as_ref(), None, capability, Some(&error)).await {
+            Ok(trail) => trail.refuse(error),
+            Err(unwritten) => unwritten,
+        }
+    }
+
+    async fn admit(&self, request: &Request) -> Result<(Admitted, Capability, Vec<Arc<str>>), Refused> {
+        let unknown = |error| Refused { caller: None, capability: None, error };
+        let caller = auth::authenticate(self, request).await.map_err(unknown)?;
+        let router = match self.router().await {
+            Ok(router) => router,
+            Err(error) => return Err(Refused { caller: Some(caller), capability: None, error }),
+        };
         let place = router.find(&request.path);
         let capability = match request.operation {
             Operation::Read => Capability::Read,
@@ -251,27 +308,35 @@ impl App {
             // answered to those who are not allowed does not tell which it was.
             Operation::Write => {
                 let exists = match &place {
-                    Some(place) => kv::exists(self, place).await?,
-                    None => self.exists(&caller, &request.path).await?,
+                    Some(place) => kv::exists(self, place).await,
+                    None => self.exists(&caller, &request.path).await,
                 };
-                if exists { Capability::Update } else { Capability::Create }
+                match exists {
+                    Ok(true) => Capability::Update,
+                    Ok(false) => Capability::Create,
+                    Err(error) => return Err(Refused { caller: Some(caller), capability: None, error }),
+                }
             }
         };
-        policy::authorize(&caller.acl, capability, request)?;
-        Ok((caller, router))
+        match policy::authorize(&caller.acl, capability, request).map(<[_]>::to_vec) {
+            Ok(granted) => Ok((Admitted { caller, router }, capability, granted)),
+            Err(error) => Err(Refused { caller: Some(caller), capability: Some(capability), error }),
+        }
     }
 
-    /// Paths that need no token, or that look at it themselves.
-    async fn handle_open(&self, request: &Request) -> Option<Result<Reply, AppError>> {
-        Some(match request.path.as_str() {
-            "sys/leader" => system::leader(self, request),
-            "sys/internal/ui/mounts" | "sys/internal/ui/mounts/" => mounts::ui_list(self, request).await,
-            path if path.starts_with("sys/wrapping/") => return wrapping::handle_open(self, request).await,
+    /// What answers paths that need no token, or that look at it themselves.
+    async fn open<'a>(&'a self, request: &'a Request) -> Result<Option<Work<'a>>, AppError> {
+        Ok(match request.path.as_str() {
+            "sys/leader" => Some(Box::pin(async move { system::leader(self, request) })),
+            "sys/internal/ui/mounts" | "sys/internal/ui/mounts/" => {
+                Some(Box::pin(mounts::ui_list(self, request)))
+            }
+            path if path.starts_with("sys/wrapping/") => wrapping::open(self, request),
             path => match path.strip_prefix("sys/internal/ui/mounts/") {
-                Some(path) => mounts::ui_mount(self, request, path).await,
-                None => match auth::handle_open(self, request).await {
-                    Some(answer) => answer,
-                    None => return sync::handle_open(self, request).await,
+                Some(path) => Some(Box::pin(mounts::ui_mount(self, request, path))),
+                None => match auth::open(self, request).await? {
+                    Some(work) => Some(work),
+                    None => sync::open(self, request),
                 },
             },
         })
@@ -324,6 +389,10 @@ impl App {
                     tools::handle(self, request, rest)
                 } else if let Some(name) = below(rest, "namespaces") {
                     namespaces::handle(request, name)
+                } else if let Some(path) = below(rest, "audit") {
+                    audit::handle(self, request, path)
+                } else if let Some(path) = rest.strip_prefix("audit-hash/") {
+                    audit::hash(self, request, path)
                 } else if let Some(path) = below(rest, "auth") {
                     auth::sys_auth(self, request, path).await
                 } else if let Some(path) = rest.strip_prefix("mounts/auth/").filter(|p| p.ends_with("/tune"))

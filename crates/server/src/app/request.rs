@@ -85,6 +85,8 @@ pub struct Request {
     pub wrap_ttl: Option<u64>,
     /// Who is at the other end of the connection. `None` for calls from inside.
     pub remote: Option<SocketAddr>,
+    /// The headers that audit devices write, of those that came: lower-case name and value.
+    pub headers: Vec<(String, String)>,
 }
 
 /// A request's body. Wiped on drop.

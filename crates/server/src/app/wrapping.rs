@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize;
 
 use super::{
-    App, AppError, Content, Envelope, Fields, Operation, Reply, Request,
+    App, AppError, Content, Envelope, Fields, Operation, Reply, Request, Work,
     auth::{Caller, identify},
     entries::{Kept, Table},
     json::{self, Json},
@@ -118,27 +118,26 @@ async fn keep(app: &App, wrapped: &Wrapped) -> Result<Reply, AppError> {
     Ok(Reply::envelope(Envelope { wrap_info: Some(wrap_info), ..Envelope::default() }))
 }
 
-/// What needs no other token than the wrapping one: looking it up, and unwrapping with it as the caller's
-/// own.
-pub(super) async fn handle_open(app: &App, request: &Request) -> Option<Result<Reply, AppError>> {
+/// What answers a request that needs no other token than the wrapping one: looking it up, and unwrapping
+/// with it as the caller's own.
+pub(super) fn open<'a>(app: &'a App, request: &'a Request) -> Option<Work<'a>> {
     let write = request.operation == Operation::Write;
     match request.path.as_str() {
         "sys/wrapping/lookup" if write || request.operation == Operation::Read => {
-            Some(lookup(app, request).await)
+            Some(Box::pin(lookup(app, request)))
         }
         UNWRAP if write => {
-            let named = match named_token(request) {
-                Ok(named) => named,
-                Err(error) => return Some(Err(error)),
-            };
-            match (named, &request.token) {
+            let token = match (named_token(request), &request.token) {
                 // With a token of the caller's own besides, the caller's rights decide.
                 // EXPOSE: to compare the two.
-                (Some(named), Some(own)) if !bool::from(named.expose().ct_eq(own.expose())) => None,
-                (Some(named), _) => Some(unwrap(app, &named).await),
-                (None, Some(own)) => Some(unwrap(app, own).await),
-                (None, None) => Some(Err(invalid())),
-            }
+                (Ok(Some(named)), Some(own)) if !bool::from(named.expose().ct_eq(own.expose())) => {
+                    return None;
+                }
+                (Ok(Some(named)), _) => Ok(named),
+                (Ok(None), own) => own.clone().ok_or_else(invalid),
+                (Err(error), _) => Err(error),
+            };
+            Some(Box::pin(async move { unwrap(app, &token?).await }))
         }
         _ => None,
     }

@@ -56,7 +56,17 @@ where
         }
         Operation::Read | Operation::List | Operation::Scan => Body::Empty,
     };
-    Ok(Request { id, operation, path, token: token(&parts.headers), body, query, wrap_ttl, remote })
+    let token = token(&parts.headers);
+    Ok(Request { id, operation, path, token, body, query, wrap_ttl, remote, headers: Vec::new() })
+}
+
+/// The headers of these names that came with a request.
+pub(super) fn read_headers(parts: &Parts, names: &[String]) -> Vec<(String, String)> {
+    let read = |name: &String| {
+        let value = parts.headers.get(name.as_str())?;
+        Some((name.clone(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+    };
+    names.iter().filter_map(read).collect()
 }
 
 /// Prometheus says what it reads, and then need not name a format.

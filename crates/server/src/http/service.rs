@@ -7,7 +7,7 @@ use http_body_util::Empty;
 use hyper::body::Body;
 
 use super::{
-    convert::{NAMESPACE, read_request},
+    convert::{NAMESPACE, read_headers, read_request},
     respond::{Refusal, reply},
     snapshots::{Outgoing, take},
 };
@@ -149,6 +149,9 @@ impl Service {
             Ok(request) => request,
             Err(refusal) => return refusal.into_response(),
         };
+        if let Some(audited) = self.core.audited_headers() {
+            request.headers = read_headers(parts, &audited);
+        }
         let admission = match self.core.quota(&request).await {
             Ok(admission) => admission,
             Err(error) => return Refusal::of(error, &request.id).into_response(),

@@ -11,7 +11,12 @@ use http_body_util::{BodyExt as _, Full};
 use model::{DestinationId, ManualClock, SecretBytes, SeededEntropy, Timestamp};
 use serde_json::{Map, Value};
 use server::{
-    app::{App, AppParts, Settings, SyncSignal, core::Core, tokens},
+    app::{
+        App, AppParts, Settings, SyncSignal,
+        audit::{Audit, Device},
+        core::Core,
+        tokens,
+    },
     http::{Limits, Service},
     metrics::Metrics,
 };
@@ -49,6 +54,11 @@ impl Bench {
     }
 
     pub(crate) async fn with(limits: Limits, settings: Settings) -> Self {
+        Self::audited(limits, settings, &[]).await
+    }
+
+    /// With audit devices.
+    pub(crate) async fn audited(limits: Limits, settings: Settings, devices: &[Arc<Device>]) -> Self {
         let entropy = Arc::new(SeededEntropy::new(7));
         let clock = Arc::new(ManualClock::new(NOW));
         let root = RootKey::random(entropy.as_ref());
@@ -56,11 +66,30 @@ impl Bench {
         let store = Store::init(backend, &root, clock.as_ref(), entropy.clone()).await.unwrap();
         let id = Some(SecretBytes::from(ROOT));
         tokens::create_root(&store, clock.as_ref(), entropy.as_ref(), id).await.unwrap();
+        Self::over(store, clock, entropy, limits, settings, devices).await
+    }
+
+    /// The same store served anew, with these audit devices.
+    pub(crate) async fn reopened(&self, devices: &[Arc<Device>]) -> Self {
+        let entropy = Arc::new(SeededEntropy::new(8));
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        Self::over(store, clock, entropy, Limits::default(), Settings::default(), devices).await
+    }
+
+    async fn over(
+        store: Store,
+        clock: Arc<ManualClock>,
+        entropy: Arc<SeededEntropy>,
+        limits: Limits,
+        settings: Settings,
+        devices: &[Arc<Device>],
+    ) -> Self {
         let signals = Arc::new(Signals::default());
         let net =
             NetSettings { system_roots: false, allow_private_networks: false, ..NetSettings::default() };
         let environment = Arc::new(Snapshot::default());
         let net = Net::new(net, environment, clock.clone(), entropy.clone()).unwrap();
+        let audit = Audit::open(&store, entropy.as_ref(), devices).await.unwrap();
         let app = App::new(AppParts {
             store: store.clone(),
             clock: clock.clone(),
@@ -70,7 +99,7 @@ impl Bench {
             net: Some(net),
             settings,
         });
-        let app = Arc::new(app.with_metrics(Metrics::new(NOW)));
+        let app = Arc::new(app.with_metrics(Metrics::new(NOW)).with_audit(audit));
         let service = Service::new(Core::of(app.clone()), limits);
         Self { app, service, store, clock, signals }
     }

@@ -4,6 +4,7 @@
 
 mod access;
 mod approle;
+mod audit;
 mod auth;
 mod bench;
 mod hostile;

@@ -29,7 +29,6 @@ pub struct Caller {
     /// What the caller may do.
     pub(crate) acl: Arc<Acl>,
     /// Who the token stands for.
-    #[expect(dead_code, reason = "audit lines will name it")]
     pub(crate) entity: Option<Kept<Entity>>,
 }
 

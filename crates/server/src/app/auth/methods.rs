@@ -7,7 +7,7 @@ use store::{
 };
 
 use super::{approle::AppRole, caller::Caller, jwt::Jwt, terms::Terms, userpass::UserPass};
-use crate::app::{App, AppError, Operation, Reply, Request, tokens};
+use crate::app::{App, AppError, Operation, Reply, Request, Work, tokens};
 
 /// A way to log in. It has no state of its own: what it knows is in tables that belong to its mounts.
 #[async_trait]
@@ -45,19 +45,25 @@ pub(super) fn method(slug: &str) -> Option<&'static dyn Method> {
     ALL.into_iter().find(|method| method.slug() == slug)
 }
 
-/// Answers what needs no token, if `path` is such.
-pub(in crate::app) async fn handle_open(app: &App, request: &Request) -> Option<Result<Reply, AppError>> {
-    let path = request.path.strip_prefix("auth/")?;
-    let table = match app.auth_table().await {
-        Ok(table) => table,
-        Err(error) => return Some(Err(error.into())),
+/// What answers a request that needs no token, if it is such.
+pub(in crate::app) async fn open<'a>(
+    app: &'a App,
+    request: &'a Request,
+) -> Result<Option<Work<'a>>, AppError> {
+    let Some(path) = request.path.strip_prefix("auth/") else { return Ok(None) };
+    let table = app.auth_table().await?;
+    let found =
+        find(&table.mounts, path).and_then(|(mount, rest)| Some((mount, method(&mount.method)?, rest)));
+    let Some((mount, method, rest)) =
+        found.filter(|(_, method, rest)| method.is_open(rest, request.operation))
+    else {
+        return Ok(None);
     };
-    let (mount, rest) = find(&table.mounts, path)?;
-    let method = method(&mount.method)?;
-    if !method.is_open(rest, request.operation) {
-        return None;
-    }
-    Some(method.handle(&Site { app, mount }, request, rest).await.map(|reply| reply.of_engine(method.slug())))
+    let mount = mount.clone();
+    Ok(Some(Box::pin(async move {
+        let reply = method.handle(&Site { app, mount: &mount }, request, rest).await?;
+        Ok(reply.of_engine(method.slug()))
+    })))
 }
 
 /// Answers an authorised request below `auth/`.

@@ -24,7 +24,7 @@ pub(super) use capabilities::{capabilities_of_accessor, capabilities_of_token, c
 pub(super) use jwt::KeyCache;
 pub(super) use lockout::Lockouts;
 pub(super) use login::renewal_limits;
-pub(super) use methods::{exists, handle, handle_open};
+pub(super) use methods::{exists, handle, open};
 pub(super) use mounts::{erase_disabled, mount_infos, mounts_seen, sys_auth};
 pub(super) use terms::{Kind, cidrs, positive};
 pub(super) use userpass::Passwords;

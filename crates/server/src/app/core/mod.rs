@@ -225,6 +225,12 @@ impl Core {
         &self.metrics
     }
 
+    /// The headers, in lower case, that requests are to be handed with because audit devices write them.
+    pub fn audited_headers(&self) -> Option<Arc<[String]>> {
+        let serving = self.open.load();
+        serving.as_ref().map(|serving| Arc::clone(serving.app.audit.headers()))
+    }
+
     /// Answers one request.
     pub async fn handle(&self, request: &Request) -> Result<Reply, AppError> {
         let begun = Instant::now();
@@ -247,9 +253,12 @@ impl Core {
             if let Some(serving) = &serving
                 && is_about_keys(path)
             {
-                serving.app.permit(request).await?;
-                let reply = self.about_keys(&serving.app, request, path).await?;
-                return serving.app.wrapped(request, reply).await;
+                let (_, trail) = serving.app.enter(request).await?;
+                let outcome = match self.about_keys(&serving.app, request, path).await {
+                    Ok(reply) => serving.app.wrapped(request, reply).await,
+                    refused => refused,
+                };
+                return trail.end(outcome);
             }
         }
         match serving {
@@ -261,9 +270,14 @@ impl Core {
     /// `sys/metrics`: for whoever may read that path, or for anybody if that is how it is set up. While nothing
     /// is open nobody can be known, so then it is for anybody or nobody.
     async fn show_metrics(&self, serving: Option<&Serving>, request: &Request) -> Result<Reply, AppError> {
-        if !self.settings.unauthenticated_metrics {
-            serving.ok_or(AppError::Sealed)?.app.permit(request).await?;
+        if self.settings.unauthenticated_metrics {
+            return self.metrics_now(serving, request).await;
         }
+        let (_, trail) = serving.ok_or(AppError::Sealed)?.app.enter(request).await?;
+        trail.end(self.metrics_now(serving, request).await)
+    }
+
+    async fn metrics_now(&self, serving: Option<&Serving>, request: &Request) -> Result<Reply, AppError> {
         let (now, engine) = (self.clock.now(), serving.and_then(|serving| serving.app.engine()));
         self.metrics.survey(engine, now).await?;
         self.metrics.show(request, now)

@@ -17,7 +17,7 @@ use store::{
 use super::{ATTEMPTS, App, AppError, Fields, Operation, Reply, Request, keeper};
 pub(super) use remount::{Migrations, remount, remount_status};
 use show::{BUILT_IN, put_mount, put_optional_config};
-pub(super) use show::{list, put_common, put_for_anyone, token_mount, ui_list, ui_mount};
+pub(super) use show::{built_in_accessor, list, put_common, put_for_anyone, token_mount, ui_list, ui_mount};
 
 const MOUNT_TYPE: &str = "system";
 /// First segments that no mount may take.

@@ -145,6 +145,12 @@ impl App {
     }
 }
 
+/// Type and accessor of the mount that is always there at a first segment.
+pub(in crate::app) fn built_in_accessor(app: &App, segment: &str) -> Option<(&'static str, String)> {
+    let found = BUILT_IN.iter().find(|built_in| built_in.path.trim_end_matches('/') == segment)?;
+    Some((found.mount_type, found.accessor(app)))
+}
+
 impl BuiltIn {
     fn accessor(&self, app: &App) -> String {
         let digest = app.store.keys().digest("built-in mount", &[self.path.as_bytes()]);

@@ -244,15 +244,20 @@ impl Acls {
     }
 }
 
-/// Whether a request may be carried out. The one place where that is decided.
-pub(crate) fn authorize(acl: &Acl, capability: Capability, request: &Request) -> Result<(), AppError> {
+/// Whether a request may be carried out, and thanks to which policies; none of them for root. The one place
+/// where that is decided.
+pub(crate) fn authorize<'a>(
+    acl: &'a Acl,
+    capability: Capability,
+    request: &Request,
+) -> Result<&'a [Arc<str>], AppError> {
     let given = Given {
         sudo: sudo::is_needed(&request.path, request.operation),
         wrap_ttl: request.wrap_ttl,
         request: Some(request),
     };
     match acl.check(capability, &request.path, &given) {
-        Ok(_) => Ok(()),
+        Ok(by) => Ok(by),
         Err(Verdict::Denied) => Err(AppError::denied()),
         Err(Verdict::Unreadable(fault)) => Err(fault),
     }

@@ -20,7 +20,7 @@ use store::{
 pub use rights::SourceRights;
 
 use super::{
-    App, AppError, Capability, Fields, Operation, Reply, Request,
+    App, AppError, Capability, Fields, Operation, Reply, Request, Work,
     auth::Caller,
     below,
     fields::ignored,
@@ -62,15 +62,15 @@ pub(super) fn owns(path: &str) -> bool {
     below(path, "sys/sync").or_else(|| below(path, "sys/activation-flags")).is_some()
 }
 
-/// Answers what needs no token, if `request` is that.
-pub(super) async fn handle_open(app: &App, request: &Request) -> Option<Result<Reply, AppError>> {
+/// What answers a request that needs no token, if it is such.
+pub(super) fn open<'a>(app: &'a App, request: &'a Request) -> Option<Work<'a>> {
     let sync = app.sync.as_ref()?;
     if let Some(document) = below(&request.path, engine::IDENTITY_PATH) {
-        return Some(sync.identity_document(request, document).await);
+        return Some(Box::pin(sync.identity_document(request, document)));
     }
     let asks =
         request.operation == Operation::Read && below(&request.path, "sys/activation-flags") == Some("");
-    if asks { Some(sync.activation_flags().await) } else { None }
+    if asks { Some(Box::pin(sync.activation_flags())) } else { None }
 }
 
 /// Whether what a write names exists already: then it is an update and not a creation. Paths that
