@@ -104,9 +104,11 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Whether the other mark names the same owner: store, epoch and association.
-    pub fn same_owner(&self, other: &Self) -> bool {
-        self.store == other.store && self.epoch == other.epoch && self.association == other.association
+    /// Whether what bears this mark is `ours`: of the same store and association, and not of a later epoch.
+    /// What an earlier epoch wrote was written before the store was restored, and nothing is written after
+    /// that before a person has said that it may be (decisions 6a). A later epoch is another copy's.
+    pub fn same_owner(&self, ours: &Self) -> bool {
+        self.store == ours.store && self.epoch <= ours.epoch && self.association == ours.association
     }
 }
 
@@ -231,4 +233,24 @@ pub struct Present {
     /// Something is there, but the credentials do not allow looking at whose it is (decisions 6:
     /// the write then goes ahead as Vault's would, and the association says so).
     pub unreadable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_epoch_wrote_is_ours_and_what_a_later_one_wrote_is_not() {
+        let mark = |epoch| Mark {
+            store: StoreId::from_bytes([1; 16]),
+            epoch,
+            association: AssociationId::from_bytes([2; 16]),
+            version: 1,
+            write: None,
+        };
+        assert!(mark(3).same_owner(&mark(3)) && mark(2).same_owner(&mark(3)));
+        assert!(!mark(4).same_owner(&mark(3)));
+        assert!(!Mark { store: StoreId::from_bytes([9; 16]), ..mark(3) }.same_owner(&mark(3)));
+        assert!(!Mark { association: AssociationId::from_bytes([9; 16]), ..mark(3) }.same_owner(&mark(3)));
+    }
 }

@@ -154,12 +154,12 @@ pub async fn apply(site: &Site<'_>, jobs: Vec<Job>) -> Vec<Done> {
 }
 
 /// A write on its way.
-struct Writing {
-    group: usize,
-    mark: Mark,
-    version: Version,
-    step: Box<PutStep>,
-    how: How,
+pub(crate) struct Writing {
+    pub(crate) group: usize,
+    pub(crate) mark: Mark,
+    pub(crate) version: Version,
+    pub(crate) step: Box<PutStep>,
+    pub(crate) how: How,
 }
 
 /// What is known of the place a write goes to.
@@ -304,7 +304,11 @@ async fn write_all(site: &Site<'_>, writes: Vec<Writing>, done: &mut Vec<Done>) 
 }
 
 /// What a look means for a write: go on, or it is settled.
-fn seen(site: &Site<'_>, mut writing: Writing, remote: Result<Remote, Fault>) -> Result<Writing, Box<Done>> {
+pub(crate) fn seen(
+    site: &Site<'_>,
+    mut writing: Writing,
+    remote: Result<Remote, Fault>,
+) -> Result<Writing, Box<Done>> {
     match remote {
         Err(fault) => {
             // Looking sends no write, whatever became of it. What it was to show is still not known.
@@ -389,12 +393,12 @@ pub(crate) fn judge(overwrite: bool, mark: &Mark, written: bool, present: &Prese
 
 /// What is there is not ours.
 pub(crate) fn taken(mark: &Mark, written: bool, present: &Present) -> Fault {
-    let restored =
-        present.mark.as_ref().is_some_and(|there| there.store == mark.store && there.epoch != mark.epoch);
-    if restored {
+    let later =
+        present.mark.as_ref().is_some_and(|there| there.store == mark.store && there.epoch > mark.epoch);
+    if later {
         return Fault::client(
-            "restore_unconfirmed",
-            "the entry was written before this store was restored from a backup; confirm the restore, or adopt it with on_conflict = overwrite",
+            "later_restore",
+            "the entry was written by a copy of this store that was restored later, so it is left alone; stop the older copy, or adopt the entry with on_conflict = overwrite",
         );
     }
     if written {

@@ -6,7 +6,10 @@ use std::{
 
 use destinations::{Kind, Net};
 use model::{Clock, DestinationId, Entropy, MountAccessor, SecretPath, Timestamp};
-use store::{Cached, Node, Store, StoreError, records::SyncConfig};
+use store::{
+    Cached, Node, Store, StoreError,
+    records::{Restored, SyncConfig},
+};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -102,6 +105,7 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) registry: Registry,
     pub(crate) sync_config: Cached<SyncConfig>,
+    pub(crate) restored: Cached<Restored>,
     /// Associations whose last attempt may have had effects that were not recorded: what was in the
     /// outbox when this process started, and what could not be recorded since.
     suspects: Mutex<HashSet<(DestinationId, Node)>>,
@@ -122,6 +126,8 @@ pub(crate) struct Inner {
     pub(crate) rights: Notify,
     pub(crate) tasks: TaskTracker,
     stop: CancellationToken,
+    /// Ends also what did not end in time: no more calls are made, whatever was under way.
+    abort: CancellationToken,
 }
 
 impl Engine {
@@ -136,6 +142,7 @@ impl Engine {
             settings: parts.settings,
             registry: Registry::new(parts.kinds, parts.net, parts.identity),
             sync_config: Cached::default(),
+            restored: Cached::default(),
             suspects: Mutex::default(),
             lanes: Mutex::default(),
             timers: Mutex::default(),
@@ -149,6 +156,7 @@ impl Engine {
             rights: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
         }))
     }
 
@@ -180,11 +188,13 @@ impl Engine {
     }
 
     /// Takes no new work and waits for what is under way, at most so long. Tells whether all of it
-    /// ended; what did not is repeated at the next start.
+    /// ended; what did not is given up, as by a crash, and repeated at the next start.
     pub async fn stop(&self, deadline: Duration) -> bool {
         self.0.stop.cancel();
         self.0.tasks.close();
-        tokio::time::timeout(deadline, self.0.tasks.wait()).await.is_ok()
+        let ended = tokio::time::timeout(deadline, self.0.tasks.wait()).await.is_ok();
+        self.0.abort.cancel();
+        ended
     }
 
     /// An outbox row was committed: the association is looked at as soon as its lane allows.
@@ -232,7 +242,8 @@ impl Inner {
             let taken = self.lanes().lane(destination).take(Instant::now(), self.settings.concurrency);
             let Some(taken) = taken else { return };
             let inner = Arc::clone(self);
-            self.tasks.spawn(async move { inner.work(destination, taken).await });
+            let abort = self.abort.clone();
+            self.tasks.spawn(async move { abort.run_until_cancelled(inner.work(destination, taken)).await });
         }
     }
 

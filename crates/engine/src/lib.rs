@@ -31,6 +31,7 @@ pub mod plan;
 mod quota;
 mod record;
 mod registry;
+mod restore;
 pub mod rules;
 mod shared;
 pub mod source;
@@ -43,6 +44,8 @@ mod worker;
 
 #[cfg(test)]
 mod names_tests;
+#[cfg(test)]
+mod restore_tests;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
@@ -59,5 +62,6 @@ pub use identity::{IdentityIssuer, PATH as IDENTITY_PATH};
 pub use kv_source::KvSource;
 pub use manage::{DestinationError, DestinationView, Removal};
 pub use observer::{Act, Delivery, Observer};
+pub use restore::{DestinationForecast, Forecast, Foreseen, RestorePlan};
 pub use shared::{SharedError, SharedView};
 pub use survey::Survey;

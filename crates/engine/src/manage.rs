@@ -47,7 +47,9 @@ pub enum DestinationError {
     )]
     InUse(DestinationKey),
     /// Nothing is sent out now.
-    #[error("syncing is disabled in sys/sync/config; enable it before purging a destination")]
+    #[error(
+        "syncing is disabled in sys/sync/config; enable it before purging a destination (after a restore: confirm it with sys/sync/restore-plan/confirm)"
+    )]
     Disabled,
     /// The store failed.
     #[error(transparent)]

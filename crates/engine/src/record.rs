@@ -16,6 +16,7 @@ use crate::{
     lanes::Urgency,
     plan,
     registry::Opened,
+    restore::is_unproven,
     timers::Later,
     worker::{After, Work},
 };
@@ -56,6 +57,7 @@ impl Inner {
         let id = opened.record.id;
         let now = self.clock.now();
         let mut next = association.record.clone();
+        let unproven = is_unproven(&next);
         next.generation = opened.record.generation;
         next.version = version;
         let mut due = expires.filter(|at| *at > now);
@@ -65,6 +67,10 @@ impl Inner {
             if let Outcome::Failed(failure) | Outcome::Unknown(failure) = &whole {
                 failed = Some(failure.code.clone());
                 due = earlier(due, failure.retry_at);
+            }
+            if unproven {
+                // What is at the destination has still not been looked at.
+                next.entries.iter_mut().for_each(|entry| entry.unsure = true);
             }
             settle(&mut next, whole, now);
         } else {
@@ -89,6 +95,7 @@ impl Inner {
                             entry.changed = now;
                         }
                         entry.failure = Some(failure);
+                        entry.unsure |= unproven;
                         if fault.retry != Retry::WhenChanged {
                             shared_fault = Some(fault);
                         }

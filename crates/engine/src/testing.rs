@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    io::Write as _,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,7 +16,10 @@ use model::{
     Clock, DestinationKey, DestinationName, Entropy, Granularity, MountAccessor, MountPath, RemoteName,
     SecretBytes, SecretPath, SeededEntropy, SyncStatus, Timestamp, Version, json::SecretJson,
 };
-use store::{Memory, RootKey, Store, StoreError};
+use store::{
+    Memory, RootKey, Store, StoreError,
+    snapshot::{Guarding, Writer, restore},
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -285,7 +289,7 @@ pub(crate) struct Bench {
     pub(crate) store: Store,
     pub(crate) source: Arc<TestSource>,
     pub(crate) remotes: Arc<Remotes>,
-    parts: Box<dyn Fn() -> Parts + Send>,
+    parts: Box<dyn Fn(Store) -> Parts + Send>,
 }
 
 pub(crate) fn accessor() -> MountAccessor {
@@ -328,9 +332,9 @@ impl Bench {
             Store::init(Arc::new(Memory::new()), &root, clock.as_ref(), entropy.clone()).await.unwrap();
         let source = Arc::new(TestSource::default());
         let parts = {
-            let (store, source, clock) = (store.clone(), Arc::clone(&source), Arc::clone(&clock));
-            move || Parts {
-                store: store.clone(),
+            let (source, clock) = (Arc::clone(&source), Arc::clone(&clock));
+            move |store| Parts {
+                store,
                 source: source.clone(),
                 kinds: vec![kind],
                 net: quiet_net(Arc::clone(&clock), entropy.clone()),
@@ -340,7 +344,7 @@ impl Bench {
                 settings: settings.clone(),
             }
         };
-        let engine = Engine::new(parts());
+        let engine = Engine::new(parts(store.clone()));
         engine.start().await.unwrap();
         Self { engine, store, source, remotes, parts: Box::new(parts) }
     }
@@ -348,8 +352,32 @@ impl Bench {
     /// The process ends without a goodbye and comes back.
     pub(crate) async fn restart(&mut self) {
         self.engine.stop(Duration::ZERO).await;
-        self.engine = Engine::new((self.parts)());
+        self.engine = Engine::new((self.parts)(self.store.clone()));
         self.engine.start().await.unwrap();
+    }
+
+    /// The store, as a snapshot.
+    pub(crate) async fn save(&self) -> Vec<u8> {
+        let now = self.engine.0.clock.now();
+        let mut writer = Writer::new(&self.store, now, &SeededEntropy::new(8)).await.unwrap();
+        let mut bytes = Vec::new();
+        while let Some(piece) = writer.piece().await.unwrap() {
+            bytes.extend(piece);
+        }
+        bytes
+    }
+
+    /// Puts a snapshot in the place of the store, and serves it. What the source holds is the test's affair.
+    pub(crate) async fn restore(&mut self, snapshot: &[u8]) {
+        self.engine.stop(Duration::ZERO).await;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(snapshot).unwrap();
+        let (root, backend) = (self.store.root_key().clone(), Arc::clone(self.store.backend()));
+        let entropy: Arc<SeededEntropy> = Arc::new(SeededEntropy::new(9));
+        let now = self.engine.0.clock.now();
+        restore(file, &root, &backend, Guarding::AsNow, now, entropy.clone()).await.unwrap();
+        self.store = Store::open(backend, &root, entropy).await.unwrap().unwrap();
+        self.restart().await;
     }
 
     pub(crate) async fn configure(&self, name: &str, settings: &str) {

@@ -20,6 +20,7 @@ use crate::{
     quota::Entering,
     record::Forget,
     registry::Opened,
+    restore::is_unproven,
     source::SourceState,
     spread::{self, Desired, Target},
     template::Values,
@@ -215,7 +216,12 @@ impl Inner {
                 done => done.map(|_| After::Done)?,
             }));
         };
-        if !association.record.removing && self.disabled().await? {
+        let waits = if association.record.removing {
+            self.awaits_confirmation().await?
+        } else {
+            self.disabled().await?
+        };
+        if waits {
             // The row stays.
             return Ok(Err(After::Parked));
         }
@@ -234,8 +240,11 @@ impl Inner {
         }))
     }
 
-    /// Whether syncing is switched off.
+    /// Whether nothing is sent out: syncing is switched off, or waits for a restore to be confirmed.
     pub(crate) async fn disabled(&self) -> Result<bool, StoreError> {
+        if self.awaits_confirmation().await? {
+            return Ok(true);
+        }
         let config = self.store.get_cached(&self.store.keys().sync_config(), &self.sync_config).await?;
         Ok(config.is_some_and(|config| config.record.disabled))
     }
@@ -281,7 +290,8 @@ impl Inner {
                 tags: &opened.tag_names,
                 granularity: opened.options.granularity,
                 always_look: opened.options.always_look,
-                refresh: work.row.record.cause == Cause::Set && work.row.record.due.is_none(),
+                refresh: work.row.record.cause == Cause::Set && work.row.record.due.is_none()
+                    || is_unproven(&work.association.record),
                 generation: opened.record.generation,
                 fingerprint: &fingerprint,
                 now,
@@ -519,7 +529,7 @@ impl Inner {
         failure
     }
 
-    fn fingerprint(&self, opened: &Opened, desired: &Desired) -> [u8; 32] {
+    pub(crate) fn fingerprint(&self, opened: &Opened, desired: &Desired) -> [u8; 32] {
         // EXPOSE: into a keyed digest.
         let name = desired.name.as_str().as_bytes();
         let parts = [opened.record.id.as_bytes().as_slice(), name, desired.value.expose()];
@@ -529,7 +539,12 @@ impl Inner {
     /// Repeats of one write have one id; the association's birth and turn keep a value that comes
     /// back to what it once was apart (decisions 26). The fingerprint already binds destination,
     /// name and value.
-    fn write_id(&self, association: &Association, version: Version, fingerprint: &[u8; 32]) -> WriteId {
+    pub(crate) fn write_id(
+        &self,
+        association: &Association,
+        version: Version,
+        fingerprint: &[u8; 32],
+    ) -> WriteId {
         let parts = [
             association.id.as_bytes().as_slice(),
             &association.created.as_nanos().to_be_bytes(),

@@ -367,7 +367,7 @@ fn words(fault: &Fault) -> String {
         "name_taken" => "a secret of this name is there that this application has not written, and it is left \
                          alone; --overwrite takes it over"
             .to_owned(),
-        "ownership_lost" | "restore_unconfirmed" => {
+        "ownership_lost" | "later_restore" => {
             "the secret of this name belongs to something else (another application, keyferry or Vault) and is \
              left alone; --overwrite takes it over"
                 .to_owned()

@@ -1,5 +1,6 @@
 //! `sys/sync/*` and `sys/activation-flags`: the founding API (vault-sync-api.md 3 and 5).
 
+mod restore;
 mod rights;
 mod rules;
 mod shared;
@@ -153,6 +154,8 @@ impl SyncApi {
             (Read, ["config"]) => self.read_config().await,
             (Patch | Write, ["config"]) => self.change_config(request).await,
             (Delete, ["config"]) => self.reset_config().await,
+            (Read, ["restore-plan"]) => restore::read_plan(&self.engine, request).await,
+            (Write, ["restore-plan", "confirm"]) => restore::confirm(&self.engine, request).await,
             (List, ["destinations"]) => self.list_destinations().await,
             (List, ["destinations", kind]) => self.list_destinations_of(kind).await,
             (Read, ["destinations", kind, name]) => self.read_destination(kind, name).await,
@@ -177,7 +180,9 @@ impl SyncApi {
             // The literal segment wins over a mount of that name.
             (Read, ["associations", "destinations"]) => self.find_associations(request).await,
             (Read, ["associations", mount, secret]) => self.associations_of(mount, secret).await,
-            (_, ["config"] | ["destinations" | "associations", ..]) => Err(AppError::UnsupportedOperation),
+            (_, ["config"] | ["destinations" | "associations" | "restore-plan", ..]) => {
+                Err(AppError::UnsupportedOperation)
+            }
             (_, [sort, rest @ ..]) => self.handle_shared(request, sort, rest).await,
             _ => Err(AppError::unsupported_path()),
         }
@@ -235,7 +240,10 @@ impl SyncApi {
 
     async fn read_config(&self) -> Result<Reply, AppError> {
         let config = self.engine.sync_config().await?;
-        let data = json!({ "disabled": config.disabled, "queue_capacity": config.queue_capacity });
+        let mut data = json!({ "disabled": config.disabled, "queue_capacity": config.queue_capacity });
+        if let Some(restored) = self.engine.unconfirmed_restore().await? {
+            restore::put_paused(&mut data, &restored);
+        }
         Ok(Reply::serialized(SYSTEM, &data))
     }
 
