@@ -139,6 +139,82 @@ pub fn backend(dir: &Path, options: EmbeddedOptions) -> Result<Embedded, OpenErr
     }
 }
 
+/// The back end in a data directory that no server has open, for looking at it: its root key may be kept
+/// beside it or not. Nothing is made.
+///
+/// # Errors
+/// When there is none, and when it is in use, damaged or of another format.
+pub fn existing(dir: &Path, options: EmbeddedOptions) -> Result<Embedded, OpenError> {
+    let files = Files::in_dir(dir);
+    if exists(&files.new_key)? && !exists(&files.key)? {
+        return Err(files.interrupted());
+    }
+    Embedded::open(&files.store, options)
+}
+
+/// The root key that is kept in a data directory; `None`: it is kept elsewhere.
+///
+/// # Errors
+/// As for [`root_key_file::read`], but for the file's absence.
+pub fn root_key(dir: &Path) -> Result<Option<RootKey>, OpenError> {
+    let files = Files::in_dir(dir);
+    if exists(&files.key)? { root_key_file::read(&files.key).map(Some) } else { Ok(None) }
+}
+
+/// A store on its way into a directory that holds none. Without [`Arriving::finish`] it is removed again, and
+/// nobody takes it for a store meanwhile.
+pub struct Arriving {
+    files: Files,
+    part: PathBuf,
+    finished: bool,
+}
+
+/// Makes room for a store that is restored into a directory that holds none; and its back end, empty.
+///
+/// # Errors
+/// When there is a store already, which is left as it is, or the directory cannot be used.
+pub fn arrive(dir: &Path) -> Result<(Arriving, Embedded), OpenError> {
+    let files = Files::in_dir(dir);
+    make_dir(dir)?;
+    check_dir(dir)?;
+    if exists(&files.new_key)? {
+        return Err(files.interrupted());
+    }
+    if exists(&files.store)? {
+        return Err(OpenError::AlreadyThere { file: files.store });
+    }
+    let part = dir.join(format!("{STORE_FILE}.restoring"));
+    let backend = Embedded::create(&part, EmbeddedOptions::default())?;
+    Ok((Arriving { files, part, finished: false }, backend))
+}
+
+impl Arriving {
+    /// Gives the store its name, once its back end is closed, and puts its root key beside it if that is where
+    /// it is to be kept.
+    ///
+    /// # Errors
+    /// When the files cannot be written; then the store is removed again.
+    pub fn finish(mut self, key: Option<&RootKey>) -> Result<(), OpenError> {
+        if let Some(key) = key
+            && !exists(&self.files.key)?
+        {
+            root_key_file::create(&self.files.key, key)?;
+        }
+        fs::rename(&self.part, &self.files.store).map_err(OpenError::io("rename", &self.part))?;
+        self.finished = true;
+        sync_dir_of(&self.files.store)
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Nothing was promised about it, and the failure that led here is the one to tell.
+            let _ = fs::remove_file(&self.part);
+        }
+    }
+}
+
 impl Prepared {
     /// The store, which can be used.
     pub fn store(&self) -> &Store {

@@ -10,6 +10,7 @@
 mod backend;
 mod barrier;
 pub mod data_dir;
+pub mod doctor;
 mod embedded;
 mod error;
 pub mod fence;
