@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     calls::Teller,
+    cluster::{LEASE_LAPSED, Lease},
     gate::Gate,
     observer::Act,
     plan::{PutStep, Step},
@@ -38,6 +39,8 @@ pub struct Site<'a> {
     pub gate: Option<&'a Gate>,
     /// Told of every call.
     pub(crate) told: Option<&'a Teller<'a>>,
+    /// What calls may be made on; `None`: nobody else could make them.
+    pub lease: Option<&'a Lease>,
     /// Told before first writes to a destination that holds no marks.
     pub journal: Option<&'a dyn Journal>,
     /// Now.
@@ -45,6 +48,28 @@ pub struct Site<'a> {
 }
 
 impl Site<'_> {
+    /// Makes a call while the lease holds.
+    async fn leased<T>(
+        &self,
+        entries: usize,
+        call: impl Future<Output = Vec<Result<T, Fault>>>,
+    ) -> Vec<Result<T, Fault>> {
+        let Some(lease) = self.lease else { return call.await };
+        let given_up = || {
+            Fault::internal(
+                LEASE_LAPSED,
+                "this server could not make sure in time that the work is still its own; the call was given up and is repeated",
+            )
+        };
+        if !lease.holds() {
+            return (0..entries).map(|_| Err(given_up())).collect();
+        }
+        match lease.during(call).await {
+            Some(answers) => answers,
+            None => (0..entries).map(|_| Err(given_up().ambiguous())).collect(),
+        }
+    }
+
     /// Makes a call that concerns so many entries, once its turn has come.
     async fn call<T>(
         &self,
@@ -53,6 +78,7 @@ impl Site<'_> {
         call: impl Future<Output = Vec<Result<T, Fault>>>,
     ) -> Vec<Result<T, Fault>> {
         let begun = Instant::now();
+        let call = self.leased(entries, call);
         let tell = async |waited| match self.told {
             Some(teller) => teller.call(operation, entries, waited, call).await,
             None => call.await,
@@ -551,6 +577,7 @@ mod tests {
             overwrite: false,
             gate: None,
             told: None,
+            lease: None,
             journal: None,
             now: Timestamp::from_secs(9),
         };

@@ -152,7 +152,7 @@ impl Engine {
         self.check_capacity().await?;
         let node = self.node(&source.accessor, &source.path);
         let id = opened.record.id;
-        let done = self.0.lanes().lane(id).wait(node);
+        let done = self.0.outcome(id, node);
         while let Err(error) = self.try_set(&opened, source, node, &data).await {
             match error {
                 AssociationError::Store(StoreError::Conflict) => {}
@@ -160,8 +160,7 @@ impl Engine {
             }
         }
         self.0.offer(id, node, Urgency::Asked);
-        // Whether it ended or not is read from the store.
-        let _ = tokio::time::timeout(WAIT, done).await;
+        done.await;
         let association = self.0.store.get(&self.0.store.keys().association(id, node)).await?;
         match association {
             Some(association) => self.views(id, node, &association).await.map_err(Into::into),
@@ -309,10 +308,10 @@ impl Engine {
                 }
             }
         };
-        let done = self.0.lanes().lane(id).wait(node);
+        let done = self.0.outcome(id, node);
         self.0.mark_removing(id, node).await?;
         self.0.offer(id, node, Urgency::Asked);
-        let _ = tokio::time::timeout(WAIT, done).await;
+        done.await;
         match self.0.store.get(&association_key).await? {
             Some(left) => Ok(self.views(id, node, &left).await?),
             None => Ok(self.removed_views(&before.record)),
@@ -497,7 +496,7 @@ impl Engine {
 
     pub(crate) async fn check_capacity(&self) -> Result<(), AssociationError> {
         let capacity = self.sync_config().await?.queue_capacity;
-        if self.0.lanes().len() as u64 >= capacity {
+        if self.0.pending() >= capacity {
             return Err(AssociationError::QueueFull(capacity));
         }
         Ok(())

@@ -55,8 +55,22 @@ impl BoundBy {
     }
 }
 
+impl BoundBy {
+    /// From what the API says.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        let all =
+            [Self::Paused, Self::Outage, Self::Throttled, Self::Quota, Self::Concurrency, Self::Retries];
+        all.into_iter().find(|bound| bound.as_str() == text)
+    }
+}
+
 impl Inner {
-    /// The backlog of one destination.
+    /// Work waiting in all lanes, of all servers.
+    pub(crate) fn pending(&self) -> u64 {
+        self.lanes().len() as u64 + self.cluster.pending_elsewhere()
+    }
+
+    /// The backlog of one destination that this server works for.
     pub(crate) fn backlog(&self, id: DestinationId, paused: bool) -> Backlog {
         let (retries, last_retry) = {
             let timers = self.timers();

@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
@@ -7,8 +7,8 @@ use std::{
 use destinations::{Kind, Net};
 use model::{Clock, DestinationId, Entropy, MountAccessor, SecretPath, Timestamp};
 use store::{
-    Cached, Node, Store, StoreError,
-    records::{Restored, SyncConfig},
+    Cached, Node, RecordPrefix, Store, StoreError,
+    records::{Outbox, Restored, SyncConfig, Told},
 };
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,7 +17,8 @@ use crate::{
     IdentityIssuer,
     authority::Authority,
     calls::{self, Traces},
-    lanes::{Lanes, Urgency},
+    cluster::{self, Cluster, ClusterSettings, Lease},
+    lanes::{Lanes, Taken, Urgency},
     observer::Observer,
     quota::{Account, Accounts},
     registry::Registry,
@@ -53,6 +54,8 @@ pub struct Settings {
     pub mass_delete_percent: usize,
     /// See [`Settings::mass_delete_count`].
     pub mass_delete_window: Duration,
+    /// What it says to other servers on the same store, and how it watches them.
+    pub cluster: ClusterSettings,
 }
 
 impl Default for Settings {
@@ -68,6 +71,7 @@ impl Default for Settings {
             mass_delete_count: 25,
             mass_delete_percent: 30,
             mass_delete_window: Duration::from_secs(600),
+            cluster: ClusterSettings::default(),
         }
     }
 }
@@ -108,7 +112,8 @@ pub(crate) struct Inner {
     pub(crate) restored: Cached<Restored>,
     /// Associations whose last attempt may have had effects that were not recorded: what was in the
     /// outbox when this process started, and what could not be recorded since.
-    suspects: Mutex<HashSet<(DestinationId, Node)>>,
+    /// With a time: calls that nobody waits for any more may take effect until then.
+    suspects: Mutex<HashMap<(DestinationId, Node), Option<Instant>>>,
     lanes: Mutex<Lanes>,
     pub(crate) accounts: Accounts,
     timers: Mutex<Timers>,
@@ -124,16 +129,26 @@ pub(crate) struct Inner {
     traces: Mutex<Traces>,
     /// Told when somebody may do less or more than before.
     pub(crate) rights: Notify,
+    pub(crate) cluster: Cluster,
     pub(crate) tasks: TaskTracker,
     stop: CancellationToken,
     /// Ends also what did not end in time: no more calls are made, whatever was under way.
     abort: CancellationToken,
+    /// All work has ended, or is to.
+    ended: CancellationToken,
 }
 
 impl Engine {
     /// Puts the parts together. Nothing runs before [`Engine::start`].
     pub fn new(parts: Parts) -> Self {
+        let cluster = Cluster::new(
+            parts.store.shared(),
+            parts.settings.cluster.clone(),
+            &parts.clock,
+            parts.entropy.as_ref(),
+        );
         Self(Arc::new(Inner {
+            cluster,
             store: parts.store,
             source: parts.source,
             clock: parts.clock,
@@ -157,6 +172,7 @@ impl Engine {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
+            ended: CancellationToken::new(),
         }))
     }
 
@@ -173,7 +189,11 @@ impl Engine {
     /// Takes up what the outbox holds, and goes on until stopped.
     pub async fn start(&self) -> Result<(), StoreError> {
         let inner = &self.0;
-        inner.resume(true).await?;
+        if inner.cluster.shared() {
+            inner.join().await;
+        } else {
+            inner.resume(true).await?;
+        }
         let unfinished = Arc::clone(inner);
         inner.tasks.spawn(async move {
             if let Err(error) = unfinished.resume_unfinished().await {
@@ -194,6 +214,10 @@ impl Engine {
         self.0.tasks.close();
         let ended = tokio::time::timeout(deadline, self.0.tasks.wait()).await.is_ok();
         self.0.abort.cancel();
+        if ended && self.0.cluster.shared() {
+            self.0.take_leave().await;
+        }
+        self.0.ended.cancel();
         ended
     }
 
@@ -220,14 +244,23 @@ impl Inner {
         &self.stop
     }
 
+    pub(crate) fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
     /// The identity of a source.
     pub(crate) fn node(&self, accessor: &MountAccessor, path: &SecretPath) -> Node {
         let keys = self.store.keys();
         keys.secret(keys.mount(accessor), path)
     }
 
-    /// Puts a source in line and starts as many workers as may run.
+    /// Puts a source in line and starts as many workers as may run; or asks the server that works for the
+    /// destination to.
     pub(crate) fn offer(self: &Arc<Self>, destination: DestinationId, source: Node, urgency: Urgency) {
+        if !self.cluster.owns(destination) {
+            self.cluster.tell(Told { destination, source, urgency: urgency as u8, reopen: false });
+            return;
+        }
         self.timers().cancel(destination, source);
         if let Some(trace) = calls::current() {
             self.traces().note(destination, source, trace);
@@ -238,12 +271,39 @@ impl Inner {
 
     /// Starts as many workers as a lane allows.
     pub(crate) fn pump(self: &Arc<Self>, destination: DestinationId) {
-        while !self.stop.is_cancelled() {
+        let Some(lease) = self.cluster.lease(destination) else { return };
+        while !self.stop.is_cancelled() && lease.takes_work() {
             let taken = self.lanes().lane(destination).take(Instant::now(), self.settings.concurrency);
             let Some(taken) = taken else { return };
-            let inner = Arc::clone(self);
+            let (inner, lease) = (Arc::clone(self), Arc::clone(&lease));
+            let under_way = lease.enter();
             let abort = self.abort.clone();
-            self.tasks.spawn(async move { abort.run_until_cancelled(inner.work(destination, taken)).await });
+            self.tasks.spawn(async move {
+                let work = inner.work_within(destination, taken, &lease);
+                let _ = abort.run_until_cancelled(work).await;
+                drop(under_way);
+            });
+        }
+    }
+
+    /// Works for a lease: what it commits depends on it.
+    async fn work_within(self: Arc<Self>, destination: DestinationId, taken: Taken, lease: &Lease) {
+        let fence = lease.fence();
+        #[cfg(test)]
+        let fence = fence.filter(|_| !self.cluster.is_broken(cluster::Broken::Fence));
+        match fence {
+            Some(fence) => store::fence::within(fence, self.work(destination, taken, lease)).await,
+            None => self.work(destination, taken, lease).await,
+        }
+    }
+
+    /// Opens a lane that was closed because of failures, wherever it is.
+    pub(crate) fn reopen(&self, destination: DestinationId) {
+        if self.cluster.owns(destination) {
+            self.lanes().lane(destination).reopen();
+        } else {
+            let (source, urgency) = (Node([0; 16]), Urgency::Backfill as u8);
+            self.cluster.tell(Told { destination, source, urgency, reopen: true });
         }
     }
 
@@ -285,17 +345,44 @@ impl Inner {
 
     /// What is recorded of this association may be behind what was done.
     pub(crate) fn suspect(&self, destination: DestinationId, source: Node) {
-        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert((destination, source));
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.entry((destination, source)).or_default();
+    }
+
+    /// The same, and calls that were given up may take effect until then.
+    pub(crate) fn doubt(&self, destination: DestinationId, source: Node, until: Instant) {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = suspects.entry((destination, source)).or_default();
+        *known = (*known).max(Some(until));
+    }
+
+    /// For how much longer such calls may.
+    pub(crate) fn doubtful_for(&self, destination: DestinationId, source: Node) -> Option<Duration> {
+        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = (*suspects.get(&(destination, source))?)?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
     /// Whether it may be.
     pub(crate) fn is_suspect(&self, destination: DestinationId, source: Node) -> bool {
-        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(&(destination, source))
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&(destination, source))
     }
 
     /// What is recorded is what was done.
     pub(crate) fn clear(&self, destination: DestinationId, source: Node) {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner).remove(&(destination, source));
+    }
+
+    /// Whether what is recorded of something in a shard may be behind.
+    pub(crate) fn suspects_in(&self, shard: u8) -> bool {
+        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.keys().any(|(destination, _)| cluster::shard_of(*destination) == shard)
+    }
+
+    /// What is done at these is another server's business now.
+    pub(crate) fn forget_suspects(&self, its: impl Fn(DestinationId) -> bool) {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| !its(*id));
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| !its(*id));
     }
 
     /// Takes up what goes beyond single associations: rules that do not cover everything yet, purges.
@@ -304,32 +391,60 @@ impl Inner {
         self.resume_purges().await
     }
 
-    /// Puts everything the outbox holds in line. `after_a_crash`: another process may have been at
-    /// work on it when it ended, so what is recorded of it is not trusted.
+    /// Puts everything the outbox holds for this server in line. `after_a_crash`: another process may have
+    /// been at work on it when it ended, so what is recorded of it is not trusted.
     pub(crate) async fn resume(self: &Arc<Self>, after_a_crash: bool) -> Result<(), StoreError> {
+        if !self.cluster.shared() {
+            return self.resume_rows(&self.store.keys().outbox_all(), after_a_crash, None).await;
+        }
+        for shard in self.cluster.owned() {
+            self.resume_shard(shard, None).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for one shard. `doubtful`: until when calls of whoever had it before may take effect.
+    pub(crate) async fn resume_shard(
+        self: &Arc<Self>,
+        shard: u8,
+        doubtful: Option<Instant>,
+    ) -> Result<(), StoreError> {
+        for first in cluster::first_bytes(shard) {
+            self.resume_rows(&self.store.keys().outbox_from(first), false, doubtful).await?;
+        }
+        Ok(())
+    }
+
+    async fn resume_rows(
+        self: &Arc<Self>,
+        prefix: &RecordPrefix<Outbox>,
+        after_a_crash: bool,
+        doubtful: Option<Instant>,
+    ) -> Result<(), StoreError> {
         const PAGE: usize = 1000;
-        let prefix = self.store.keys().outbox_all();
         let mut after = None;
         loop {
-            let page = self.store.scan(&prefix, after.as_ref(), PAGE).await?;
+            let page = self.store.scan(prefix, after.as_ref(), PAGE).await?;
             let last = page.len() < PAGE;
             for (key, row) in &page {
                 let Some((destination, source)) = store::Keys::parts_of_association(key.as_bytes()) else {
                     continue;
                 };
+                let now = self.clock.now();
+                if let Some(until) = doubtful {
+                    // Also what is not due yet: the clock of whoever had it may have been ahead.
+                    self.doubt(destination, source, until);
+                } else if after_a_crash && row.record.due.is_none_or(|due| due <= now) {
+                    self.suspect(destination, source);
+                }
                 match row.record.due {
-                    Some(due) if due > self.clock.now() => {
+                    Some(due) if due > now => {
                         if !self.timers().has(destination, source) {
                             let why = self.why_later(destination, source).await?;
                             self.put_off(due, destination, source, why);
                         }
                     }
-                    _ => {
-                        if after_a_crash {
-                            self.suspect(destination, source);
-                        }
-                        self.offer(destination, source, Urgency::Backfill);
-                    }
+                    _ => self.offer(destination, source, Urgency::Backfill),
                 }
             }
             after = page.into_iter().last().map(|(key, _)| key);

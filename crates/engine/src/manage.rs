@@ -145,7 +145,7 @@ impl Engine {
                 self.look_at_all(record.id, Cause::Settings).await?;
             }
             let paused = inner.disabled().await?;
-            return Ok((self.view(kind, &record, &config, &options, paused), unknown));
+            return Ok((self.view(kind, &record, &config, &options, paused).await?, unknown));
         }
     }
 
@@ -179,7 +179,7 @@ impl Engine {
         let config = config_of(&stored.record)?;
         let options = Options::read(kind, &config)?;
         let paused = self.0.disabled().await?;
-        Ok(Some(self.view(kind, &stored.record, &config, &options, paused)))
+        Ok(Some(self.view(kind, &stored.record, &config, &options, paused).await?))
     }
 
     /// The names of all destinations, by type, sorted.
@@ -282,7 +282,7 @@ impl Engine {
 
     /// Puts a look at every association of a destination into the outbox, and opens its lane.
     pub(crate) async fn look_at_all(&self, id: DestinationId, cause: Cause) -> Result<(), StoreError> {
-        self.0.lanes().lane(id).reopen();
+        self.0.reopen(id);
         let places: Vec<_> = self.nodes_of(id).await?.into_iter().map(|node| (id, node)).collect();
         self.look_at(&places, cause).await
     }
@@ -316,23 +316,23 @@ impl Engine {
         })
     }
 
-    fn view(
+    async fn view(
         &self,
         kind: &dyn Kind,
         record: &Destination,
         config: &Config,
         options: &Options,
         paused: bool,
-    ) -> DestinationView {
-        DestinationView {
+    ) -> Result<DestinationView, StoreError> {
+        Ok(DestinationView {
             key: record.key.clone(),
             settings: config.shown(kind),
             granularity: options.granularity,
             template: options.template_text.clone(),
             purge: record.purge.clone(),
             mass_delete_held: record.mass_delete_held,
-            backlog: self.0.backlog(record.id, paused),
-        }
+            backlog: self.0.any_backlog(record.id, paused).await?,
+        })
     }
 }
 
@@ -372,13 +372,24 @@ impl Inner {
         id: DestinationId,
         unchanged: Option<Revision>,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.store.transaction();
         let record_key = self.store.keys().destination(key);
-        if unchanged.is_some() {
-            transaction.expect(&record_key, unchanged);
+        loop {
+            // Another server may have taken it away and made one of the same name.
+            let Some(stored) = self.store.get(&record_key).await?.filter(|stored| stored.record.id == id)
+            else {
+                break;
+            };
+            if unchanged.is_some_and(|unchanged| unchanged != stored.revision) {
+                return Err(StoreError::Conflict);
+            }
+            let mut transaction = self.store.transaction();
+            transaction.expect(&record_key, Some(stored.revision)).delete(&record_key);
+            match transaction.commit().await {
+                Ok(_) => break,
+                Err(StoreError::Conflict) if unchanged.is_none() => {}
+                Err(error) => return Err(error),
+            }
         }
-        transaction.delete(&record_key);
-        transaction.commit().await?;
         self.registry.forget(id);
         self.lanes().forget(id);
         Ok(())
@@ -424,7 +435,7 @@ impl Inner {
     pub(crate) async fn resume_purges(self: &Arc<Self>) -> Result<(), StoreError> {
         for (_, stored) in self.store.scan_all(&self.store.keys().destinations()).await? {
             let Destination { id, key, purge, .. } = &stored.record;
-            if purge.as_ref().is_some_and(|purge| purge.error.is_none()) {
+            if purge.as_ref().is_some_and(|purge| purge.error.is_none()) && self.cluster.owns(*id) {
                 self.resume_purge(key, *id).await?;
             }
         }

@@ -45,6 +45,17 @@ pub(crate) enum Forgot {
     Ruled,
 }
 
+/// What is to be recorded.
+struct Outcomes {
+    next: Association,
+    /// When to look again.
+    due: Option<(Timestamp, Later)>,
+    /// Names that are not held any more.
+    given_up: Vec<LedgerEntry>,
+    /// Not all that is wanted was done, and nothing failed.
+    unfinished: bool,
+}
+
 impl Inner {
     /// Records what came of it, and says when to look again.
     pub(crate) async fn record(
@@ -53,7 +64,7 @@ impl Inner {
         work: Work,
         urgency: Urgency,
     ) -> Result<After, StoreError> {
-        let Work { source, row, association, version, expires, whole, gone, done } = work;
+        let Work { source, row, association, version, expires, whole, gone, done, doubtful, waits } = work;
         let id = opened.record.id;
         let now = self.clock.now();
         let mut next = association.record.clone();
@@ -138,6 +149,10 @@ impl Inner {
             }
         }
         let removing = next.removing;
+        due = match doubtful {
+            Some(until) => earlier(due, Some(until)),
+            None => due,
+        };
         let later = match failed {
             None => Later::Expires,
             // What fails again and again need not go before what is new.
@@ -145,8 +160,8 @@ impl Inner {
             Some(_) => Later::Again(urgency),
         };
         let due = due.map(|at| (at, later));
-        let after =
-            self.commit_outcome(opened, source, row, association.revision, next, due, given_up).await?;
+        let outcome = Outcomes { next, due, given_up, unfinished: waits };
+        let after = self.commit_outcome(opened, source, row, association.revision, outcome).await?;
         if removing && due.is_none() {
             self.after_removal(opened, failed).await?;
         }
@@ -155,17 +170,15 @@ impl Inner {
 
     /// Writes the association and deletes or puts off its row, unless something new was asked for
     /// meanwhile: then the row stays, and what was learnt is kept all the same.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one commit")]
     async fn commit_outcome(
         &self,
         opened: &Opened,
         source: Node,
         row: Stored<Outbox>,
         mut read_at: Revision,
-        mut next: Association,
-        due: Option<(Timestamp, Later)>,
-        given_up: Vec<LedgerEntry>,
+        outcome: Outcomes,
     ) -> Result<After, StoreError> {
+        let Outcomes { mut next, due, given_up, unfinished } = outcome;
         let keys = self.store.keys();
         let id = opened.record.id;
         let row_key = keys.outbox(id, source);
@@ -184,6 +197,8 @@ impl Inner {
             if !news {
                 transaction.expect(&row_key, Some(row.revision));
                 match due {
+                    // It is still to be looked at, and says so.
+                    Some(_) if unfinished => &mut transaction,
                     None => transaction.delete(&row_key),
                     Some((due, _)) => transaction.put(
                         &row_key,

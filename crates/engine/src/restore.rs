@@ -278,6 +278,7 @@ impl Inner {
             settings: opened.options.settings,
             overwrite: opened.options.overwrite,
             gate: None,
+            lease: None,
             journal: None,
             told: None,
             now: self.clock.now(),

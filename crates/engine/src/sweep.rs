@@ -38,6 +38,9 @@ pub(crate) async fn sweep(inner: &Arc<Inner>) -> Result<usize, StoreError> {
     inner.resume_unfinished().await?;
     let mut found = 0;
     for (_, destination) in inner.store.scan_all(&inner.store.keys().destinations()).await? {
+        if !inner.cluster.owns(destination.record.id) {
+            continue;
+        }
         found += sweep_destination(inner, &destination.record).await?;
     }
     Ok(found)

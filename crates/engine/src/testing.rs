@@ -52,12 +52,15 @@ pub(crate) struct TestKind {
     abilities: &'static Abilities,
 }
 
-pub(crate) static ABILITIES: Abilities = abilities(true);
+pub(crate) static ABILITIES: Abilities = abilities(true, 1);
 
 /// A service that can hold no mark, and on which a write does not notice what is there.
-pub(crate) static UNMARKED: Abilities = abilities(false);
+pub(crate) static UNMARKED: Abilities = abilities(false, 1);
 
-const fn abilities(marks: bool) -> Abilities {
+/// Takes several entries with one call.
+pub(crate) static MANY: Abilities = abilities(true, 3);
+
+const fn abilities(marks: bool, batch: usize) -> Abilities {
     Abilities {
         granularity: Granularity::SecretPath,
         path_template: "{{ .MountAccessor }}/{{ .SecretPath }}",
@@ -76,7 +79,7 @@ const fn abilities(marks: bool) -> Abilities {
         create_notices: marks,
         custom_tags: None,
         binary: false,
-        batch: 1,
+        batch,
     }
 }
 
@@ -187,6 +190,7 @@ impl Destination for TestDestination {
 #[derive(Default)]
 pub(crate) struct TestSource {
     secrets: Mutex<BTreeMap<String, (u64, Option<String>)>>,
+    deleted: Mutex<BTreeMap<String, String>>,
     pub(crate) mount_gone: Mutex<bool>,
     pub(crate) unreadable: Mutex<bool>,
     pub(crate) expires: Mutex<Option<Timestamp>>,
@@ -461,12 +465,28 @@ impl TestSource {
 }
 
 impl TestSource {
+    /// Brings the version back that was deleted, if one was.
+    pub(crate) fn undelete(&self, path: &str) -> bool {
+        let before = self.deleted.lock().unwrap().remove(path);
+        let mut secrets = self.secrets.lock().unwrap();
+        match (before, secrets.get_mut(path)) {
+            (Some(data), Some(entry)) if entry.1.is_none() => {
+                entry.1 = Some(data);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Writes a new version, or deletes it.
     pub(crate) fn put(&self, path: &str, data: Option<&str>) {
         let mut secrets = self.secrets.lock().unwrap();
         let entry = secrets.entry(path.to_owned()).or_default();
         entry.0 += u64::from(data.is_some());
-        entry.1 = data.map(ToOwned::to_owned);
+        let before = std::mem::replace(&mut entry.1, data.map(ToOwned::to_owned));
+        if let (Some(before), None) = (before, data) {
+            self.deleted.lock().unwrap().insert(path.to_owned(), before);
+        }
     }
 
     /// What it holds now.

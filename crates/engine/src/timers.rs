@@ -62,6 +62,14 @@ impl Timers {
         self.remove((destination, source));
     }
 
+    /// Those of some destinations are none of this server's business any more.
+    pub(crate) fn cancel_all(&mut self, its: impl Fn(DestinationId) -> bool) {
+        let places: Vec<_> = self.places.keys().filter(|(id, _)| its(*id)).copied().collect();
+        for place in places {
+            self.remove(place);
+        }
+    }
+
     /// Takes out the first that is due.
     pub(crate) fn pop(&mut self, now: Timestamp) -> Option<(DestinationId, Node, Later)> {
         let (_, place) = self.due.first().copied().filter(|(at, _)| *at <= now)?;

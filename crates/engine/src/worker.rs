@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     apply::{self, Done, Job, Journal, Owner, Site},
+    cluster::{LEASE_LAPSED, Lease},
     engine::Inner,
     gate::Gate,
     lanes::{Open, Taken, Urgency},
@@ -57,10 +58,16 @@ pub(crate) struct Work {
     /// Nothing should be there.
     pub(crate) gone: bool,
     pub(crate) done: Vec<Done>,
+    /// Until then another server's calls may still take effect, so nothing is removed before, and what was
+    /// written is looked at again.
+    pub(crate) doubtful: Option<Timestamp>,
+    /// Something was not removed for that reason.
+    pub(crate) waits: bool,
 }
 
 /// One run of a worker.
-struct Visit {
+struct Visit<'a> {
+    lease: &'a Lease,
     urgency: Urgency,
     /// Its place on the way to a turn, until the gate has it.
     entering: Option<Entering>,
@@ -69,11 +76,15 @@ struct Visit {
 
 impl Inner {
     /// Works on these sources, then gives their places up.
-    pub(crate) async fn work(self: Arc<Self>, destination: DestinationId, taken: Taken) {
+    pub(crate) async fn work(self: &Arc<Self>, destination: DestinationId, taken: Taken, lease: &Lease) {
         let started = Instant::now();
         let Taken { sources, urgency, entering } = taken;
-        let mut visit = Visit { urgency, entering, gate: None };
+        let mut visit = Visit { lease, urgency, entering, gate: None };
         let outcomes = self.work_on(destination, &sources, &mut visit).await;
+        if lease.is_over() {
+            // The lane has gone with it.
+            return;
+        }
         for (source, after) in &outcomes {
             if let After::At(until, why) = after {
                 self.put_off(*until, destination, *source, *why);
@@ -110,11 +121,12 @@ impl Inner {
         self: &Arc<Self>,
         id: DestinationId,
         sources: &[Node],
-        visit: &mut Visit,
+        visit: &mut Visit<'_>,
     ) -> Vec<(Node, After)> {
         let mut outcomes = Vec::with_capacity(sources.len());
         let again = Later::Again(visit.urgency);
         let pause = |inner: &Self| After::At(inner.clock.now().plus(STORE_PAUSE), again);
+        let lease = visit.lease;
         if !self.is_observed() {
             return sources.iter().map(|source| (*source, pause(self))).collect();
         }
@@ -127,6 +139,10 @@ impl Inner {
             match self.load(id, source, again).await {
                 Ok(Ok(work)) => works.push(work),
                 Ok(Err(after)) => outcomes.push((source, after)),
+                Err(StoreError::Fenced) => {
+                    self.cluster.lost(lease);
+                    return outcomes;
+                }
                 Err(error) => {
                     tracing::error!(destination = %id, %error, "an association could not be read");
                     outcomes.push((source, pause(self)));
@@ -155,11 +171,26 @@ impl Inner {
         }
         // Others may start now that the lane knows its account.
         self.pump(id);
-        if let Err(error) = self.deliver(&opened, &mut works, visit.gate.as_ref()).await {
+        if let Err(error) = self.deliver(&opened, &mut works, visit.gate.as_ref(), lease).await {
+            if error == StoreError::Fenced {
+                self.cluster.lost(lease);
+            }
             // Nothing was sent: planning comes before the first call.
             tracing::error!(destination = %key, %error, "sync work could not go on");
             outcomes.extend(works.iter().map(|work| (work.source, pause(self))));
             return outcomes;
+        }
+        if let Some(until) = works.iter().find_map(|work| work.doubtful) {
+            // They are looked at again once nothing can come back any more.
+            for work in works.extract_if(.., |work| work.waits && work.gone) {
+                outcomes.push((work.source, After::At(until, Later::Again(Urgency::Backfill))));
+            }
+        }
+        for work in &works {
+            let given_up = |fault: &Fault| fault.code == LEASE_LAPSED && fault.ambiguous;
+            if work.done.iter().filter_map(|done| done.fault.as_ref()).any(given_up) {
+                self.doubt(id, work.source, Instant::now() + self.settings.cluster.in_flight);
+            }
         }
         // Until it is recorded, what was done may be lost.
         works.iter().for_each(|work| self.suspect(id, work.source));
@@ -175,10 +206,18 @@ impl Inner {
         }
         for work in works {
             let source = work.source;
+            let doubtful = self.doubtful_for(id, source).is_some();
             let after = match self.record(&opened, work, visit.urgency).await {
                 Ok(after) => {
-                    self.clear(id, source);
+                    // What is doubtful stays so until it was looked at once more.
+                    if !doubtful {
+                        self.clear(id, source);
+                    }
                     after
+                }
+                Err(StoreError::Fenced) => {
+                    self.cluster.lost(lease);
+                    return outcomes;
                 }
                 Err(error) => {
                     tracing::error!(destination = %key, %error, "the outcome of a sync could not be recorded; it is repeated");
@@ -225,7 +264,9 @@ impl Inner {
             // The row stays.
             return Ok(Err(After::Parked));
         }
-        if self.is_suspect(id, source) {
+        let suspect = self.is_suspect(id, source);
+        let doubtful = self.doubtful_for(id, source).map(|left| self.clock.now().plus(left));
+        if suspect {
             association.record.entries.iter_mut().for_each(|entry| entry.unsure = true);
         }
         Ok(Ok(Work {
@@ -237,6 +278,8 @@ impl Inner {
             gone: association.record.removing,
             association,
             done: Vec::new(),
+            doubtful,
+            waits: false,
         }))
     }
 
@@ -268,6 +311,7 @@ impl Inner {
         opened: &Opened,
         works: &mut [Work],
         gate: Option<&Gate>,
+        lease: &Lease,
     ) -> Result<(), StoreError> {
         let adapter = match &opened.adapter {
             Ok(adapter) => adapter,
@@ -284,6 +328,9 @@ impl Inner {
         let mut jobs = Vec::new();
         for (group, work) in works.iter_mut().enumerate() {
             let Some(wanted) = self.wanted(opened, work).await? else { continue };
+            if work.waits {
+                continue;
+            }
             let context = Context {
                 abilities: opened.kind.abilities(),
                 settings: opened.options.settings,
@@ -312,6 +359,14 @@ impl Inner {
                     plan::Step::Put(put) => self.write_id(association, work.version, &put.fingerprint),
                     _ => WriteId([0; 32]),
                 };
+                let step = match step {
+                    // What was there before may come back.
+                    plan::Step::Remove(entry) | plan::Step::Forget(entry) if work.doubtful.is_some() => {
+                        work.waits = true;
+                        plan::Step::Keep(entry)
+                    }
+                    step => step,
+                };
                 jobs.push(Job { group, owner: owner.clone(), write, step });
             }
         }
@@ -333,6 +388,7 @@ impl Inner {
             overwrite: opened.options.overwrite,
             gate,
             told: teller.as_ref(),
+            lease: Some(lease),
             journal: (!marks).then_some(&ledgers as &dyn Journal),
             now,
         };
@@ -354,6 +410,7 @@ impl Inner {
         work: &mut Work,
     ) -> Result<Option<Wanted>, StoreError> {
         if work.gone {
+            work.waits = work.doubtful.is_some();
             return Ok(Some(Wanted::Nothing));
         }
         let association = work.association.record.clone();
@@ -368,6 +425,10 @@ impl Inner {
                 work.version = version;
                 work.expires = expires;
                 (version, data)
+            }
+            SourceState::Absent if work.doubtful.is_some() => {
+                (work.gone, work.waits) = (true, true);
+                return Ok(Some(Wanted::Nothing));
             }
             SourceState::Absent => {
                 if self.hold_mass_delete(opened, work).await? {

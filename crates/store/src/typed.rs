@@ -305,6 +305,16 @@ impl Store {
         Ok(found)
     }
 
+    /// The keys under a prefix with the commits that wrote what is there, in key order, without opening
+    /// anything. For prefixes under which little is.
+    pub async fn scan_revisions<R: Record>(
+        &self,
+        prefix: &RecordPrefix<R>,
+    ) -> Result<Vec<(RecordKey<R>, Revision)>, StoreError> {
+        let entries = self.0.backend.scan(prefix.as_bytes(), None, usize::MAX).await?;
+        Ok(entries.into_iter().map(|(key, entry)| (RecordKey::of(key), entry.revision)).collect())
+    }
+
     /// All records under a prefix, read a page at a time (so not of one moment).
     pub async fn scan_all<R: Record>(
         &self,

@@ -150,6 +150,12 @@ impl Config {
             mass_delete_count: sync.mass_delete_count.usize(),
             mass_delete_percent: sync.mass_delete_percent.usize(),
             mass_delete_window: sync.mass_delete_window.0,
+            cluster: engine::ClusterSettings {
+                name: host_name(),
+                api_addr: self.server.api_addr.as_ref().map(|url| url.0.clone()).unwrap_or_default(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                ..engine::ClusterSettings::default()
+            },
             ..engine::Settings::default()
         }
     }
@@ -205,4 +211,10 @@ impl Config {
             },
         }
     }
+}
+
+/// What this machine is called, for `sys/ha-status`; empty where it does not say.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }

@@ -179,6 +179,7 @@ impl Once<'_> {
             gate: None,
             // Whoever runs it sees what came of it.
             told: None,
+            lease: None,
             // It keeps no ledger.
             journal: None,
             now: self.clock.now(),

@@ -70,6 +70,8 @@ pub(crate) struct Account {
 
 struct State {
     meters: Vec<Meter>,
+    /// Most calls at once, where the provider counts them.
+    at_once: Option<usize>,
     /// Calls under way.
     under_way: usize,
     /// The provider said to make no call before this.
@@ -109,6 +111,7 @@ impl Account {
             limits,
             state: Mutex::new(State {
                 meters: limits.pools.iter().map(|pool| Meter::new(pool, share, now)).collect(),
+                at_once: limits.at_once,
                 under_way: 0,
                 closed: None,
                 complaints: 0,
@@ -122,6 +125,23 @@ impl Account {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Uses so much of the documented limits from now on, of which other servers use the rest.
+    pub(crate) fn set_share(&self, share: f64, part: f64) {
+        let mut state = self.state();
+        for (meter, pool) in state.meters.iter_mut().zip(self.limits.pools) {
+            meter.set_share(pool, share);
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "counts of calls, and a part between 0 and 1"
+        )]
+        let of = |most: usize| ((most as f64 * part) as usize).max(1);
+        state.at_once = self.limits.at_once.map(of);
+        state.line.iter().flatten().for_each(|ticket| ticket.wake.notify_one());
     }
 
     /// Least time between two writes of one entry.
@@ -177,7 +197,7 @@ impl Account {
             let wait_until = {
                 let mut state = self.state();
                 let now = Instant::now();
-                state.give_turns(self.limits, now);
+                state.give_turns(now);
                 let closed = state.closed.map(|at| at.saturating_duration_since(now));
                 let waits = state.waits(urgency, number);
                 if let Some(wait) = closed.filter(|wait| waits && *wait > PATIENCE) {
@@ -188,7 +208,7 @@ impl Account {
                     waiting.given = true;
                     return Ok(Turn { account: Arc::clone(self), draws, called: now });
                 }
-                state.ready_at(self.limits, urgency, number, now)
+                state.ready_at(urgency, number, now)
             };
             tokio::select! {
                 () = wake.notified() => {}
@@ -254,13 +274,13 @@ impl Account {
 
 impl State {
     /// Gives a turn to everyone whose turn it is.
-    fn give_turns(&mut self, limits: &Limits, now: Instant) {
+    fn give_turns(&mut self, now: Instant) {
         if self.closed.is_some_and(|at| at > now) {
             return;
         }
         self.closed = None;
         let mut given = false;
-        while limits.at_once.is_none_or(|most| self.under_way < most)
+        while self.at_once.is_none_or(|most| self.under_way < most)
             && let Some((urgency, at)) = self.next(now)
         {
             let Some(ticket) = self.line[urgency as usize].remove(at) else { return };
@@ -300,9 +320,9 @@ impl State {
     }
 
     /// When the ticket's turn may come, as things are; `None`: when someone else says so.
-    fn ready_at(&mut self, limits: &Limits, urgency: Urgency, number: u64, now: Instant) -> Option<Instant> {
+    fn ready_at(&mut self, urgency: Urgency, number: u64, now: Instant) -> Option<Instant> {
         let ticket = self.line[urgency as usize].iter().find(|ticket| ticket.number == number)?;
-        if limits.at_once.is_some_and(|most| self.under_way >= most) {
+        if self.at_once.is_some_and(|most| self.under_way >= most) {
             // Whoever ends will say so.
             return None;
         }

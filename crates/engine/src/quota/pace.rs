@@ -41,7 +41,7 @@ pub(crate) struct Meter {
 }
 
 /// Units per second, and how that came to be.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Speed {
     limit: f64,
     /// After the last complaint, and the speed at which it came.
@@ -64,6 +64,19 @@ impl Meter {
             next: now,
             speed: Speed { limit, rate: limit, knee: limit, since: now },
         }
+    }
+
+    /// Uses so much of the documented limit from now on. What the provider complained about still counts.
+    pub(crate) fn set_share(&mut self, pool: &Pool, share: f64) {
+        let units = (f64::from(pool.units) * share).max(1.0);
+        let limit = units * SHARE / pool.per.as_secs_f64();
+        let scale = limit / self.speed.limit;
+        if (scale - 1.0).abs() < 1e-9 {
+            return;
+        }
+        self.units = units;
+        self.speed =
+            Speed { limit, rate: self.speed.rate * scale, knee: self.speed.knee * scale, ..self.speed };
     }
 
     /// When so many units may be drawn. Fresh changes may go ahead of an even pace, as long as the

@@ -549,3 +549,24 @@ async fn fresh_changes_overtake_a_whole_backlog_of_asked_ones() {
     let (asked, ()) = tokio::join!(asked, edit);
     assert!(asked.into_iter().all(|views| views.is_ok()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_quarter_of_an_accounts_destinations_uses_a_quarter_of_it() {
+    let account = Arc::new(super::Account::new(&SIMPLE, 1.0, Instant::now()));
+    let time_for = async |calls: usize| {
+        let begun = Instant::now();
+        for _ in 0..calls {
+            account.turn(super::Operation::Update, 1, crate::lanes::Urgency::Backfill).await.unwrap();
+        }
+        begun.elapsed()
+    };
+    let whole = time_for(100).await;
+    account.set_share(0.25, 0.25);
+    let quarter = time_for(100).await;
+    assert!((4.5..5.5).contains(&whole.as_secs_f64()), "{whole:?}");
+    assert!((18.0..22.0).contains(&quarter.as_secs_f64()), "{quarter:?}");
+    account.set_share(1.0, 1.0);
+    time_for(20).await;
+    let again = time_for(100).await;
+    assert!((4.5..5.5).contains(&again.as_secs_f64()), "{again:?}");
+}

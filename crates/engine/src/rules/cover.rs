@@ -61,7 +61,9 @@ impl Inner {
     pub(crate) async fn cover_pending(self: &Arc<Self>) -> Result<(), StoreError> {
         for (_, stored) in self.store.scan_all(&self.store.keys().rules_all()).await? {
             for (accessor, id) in stored.record.pending {
-                self.cover(&accessor, id);
+                if self.cluster.owns(id) {
+                    self.cover(&accessor, id);
+                }
             }
         }
         Ok(())
@@ -191,7 +193,7 @@ impl Inner {
             let config = self.store.get_cached(&self.store.keys().sync_config(), &self.sync_config).await?;
             let capacity = config
                 .map_or_else(|| SyncConfig::default().queue_capacity, |config| config.record.queue_capacity);
-            if (self.lanes().len() as u64) < capacity || self.stopped().is_cancelled() {
+            if self.pending() < capacity || self.stopped().is_cancelled() {
                 return Ok(());
             }
             tokio::time::sleep(PAUSE).await;

@@ -122,10 +122,7 @@ impl Engine {
         const STEP: Duration = Duration::from_millis(10);
         while Instant::now() < deadline {
             let covering = self.0.is_covering(accessor, id);
-            if !covering
-                && (self.0.lanes().known(id).is_none_or(|lane| lane.pending() == 0)
-                    || self.0.disabled().await?)
-            {
+            if !covering && (self.0.is_quiet(id).await? || self.0.disabled().await?) {
                 return Ok(());
             }
             tokio::time::sleep(STEP).await;

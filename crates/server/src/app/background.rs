@@ -26,19 +26,23 @@ impl App {
     /// Runs the chores until told to stop. At most one is needed per process; several processes over
     /// one store may each run theirs.
     pub async fn run_chores(&self, stop: CancellationToken) {
+        let mut woken = true;
         loop {
+            // Where several servers share a store one of them looks now and then; who is asked does it itself.
+            let mine = woken || self.sync.as_ref().is_none_or(|sync| sync.engine().leads(b"chores"));
             tokio::select! {
                 () = stop.cancelled() => return,
-                outcome = self.do_chores() => {
+                outcome = self.do_chores(), if mine => {
                     if let Err(error) = outcome {
                         tracing::warn!(%error, "background chores failed and are tried again later");
                     }
                 }
+                () = std::future::ready(()), if !mine => {}
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.chores.0.notified() => {}
-                () = tokio::time::sleep(EVERY) => {}
+                () = self.chores.0.notified() => woken = true,
+                () = tokio::time::sleep(EVERY) => woken = false,
             }
         }
     }

@@ -327,7 +327,7 @@ impl App {
     /// What answers paths that need no token, or that look at it themselves.
     async fn open<'a>(&'a self, request: &'a Request) -> Result<Option<Work<'a>>, AppError> {
         Ok(match request.path.as_str() {
-            "sys/leader" => Some(Box::pin(async move { system::leader(self, request) })),
+            "sys/leader" => Some(Box::pin(system::leader(self, request))),
             "sys/internal/ui/mounts" | "sys/internal/ui/mounts/" => {
                 Some(Box::pin(mounts::ui_list(self, request)))
             }
@@ -371,6 +371,8 @@ impl App {
         }
         match path.strip_prefix("sys/") {
             Some("mounts" | "mounts/") => mounts::list(self, request).await,
+            Some("ha-status") => system::ha_status(self, request).await,
+            Some("step-down") => system::step_down(self, request),
             Some("remount") => mounts::remount(self, request).await,
             Some("capabilities-self") => auth::capabilities_self(caller, request),
             Some("capabilities") => auth::capabilities_of_token(self, request).await,

@@ -249,9 +249,6 @@ pub enum Cause {
     Settings,
     /// The slow sweep found it wanting.
     Sweep,
-    /// A server that has lost this work may have sent a write that arrived later than what was written
-    /// since: what is there is looked at once more.
-    Confirm,
 }
 
 /// Who holds a remote name at a destination: two sources can never share one (decisions 11).

@@ -581,7 +581,6 @@ fn the_layout_of_every_record_is_pinned() {
         (Cause::Remove, "020002"),
         (Cause::Settings, "020003"),
         (Cause::Sweep, "020004"),
-        (Cause::Confirm, "020005"),
     ] {
         pinned(&Outbox { at: early, due: None, cause }, hex);
     }

@@ -39,6 +39,9 @@ pub(super) const MOUNT_TYPE: &str = "keeper";
 /// Between looks at the table of mounts when nothing is due: another process may have changed it.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// Between looks whether a mount that another server polls has become this one's to poll.
+const LOOK_WHETHER_MINE: Duration = Duration::from_secs(2);
+
 /// All mounts of this type, as far as this process has polled them.
 #[derive(Default)]
 pub(crate) struct Keepers {
@@ -80,6 +83,11 @@ impl Keepers {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).insert(accessor.clone(), report);
     }
 
+    /// Another server polls it now, and knows what becomes of that.
+    fn forget_report(&self, accessor: &MountAccessor) {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).remove(accessor);
+    }
+
     fn retain(&self, mounts: &[Mount]) {
         let there = |accessor: &MountAccessor| mounts.iter().any(|mount| mount.accessor == *accessor);
         self.polls.lock().unwrap_or_else(PoisonError::into_inner).retain(|accessor, _| there(accessor));
@@ -119,7 +127,17 @@ impl App {
         let polls = mounts.iter().map(|mount| async move {
             let poll = self.keepers.poll_of(&mount.accessor);
             let mut poll = poll.lock().await;
-            poll.when_due(self, mount).await
+            let Some(sync) = &self.sync else { return poll.when_due(self, mount).await };
+            // One server polls it; what it writes is refused once another one does.
+            let name = ["keeper", mount.accessor.as_str()].join(" ");
+            match sync.engine().alone_for(name.as_bytes(), poll.when_due(self, mount)).await {
+                Some(next) => next,
+                None => {
+                    poll.is_anothers();
+                    self.keepers.forget_report(&mount.accessor);
+                    LOOK_WHETHER_MINE
+                }
+            }
         });
         futures_util::future::join_all(polls).await.into_iter().min().unwrap_or(LOOK)
     }

@@ -70,6 +70,11 @@ impl Poll {
         wait
     }
 
+    /// Another server polls and writes: what is known here is read anew when it is this one's turn again.
+    pub(super) fn is_anothers(&mut self) {
+        (self.known, self.due) = (None, None);
+    }
+
     fn failed(&mut self, app: &App, mount: &Mount, error: &str) {
         self.failures = self.failures.saturating_add(1);
         let report = Report { error: Some(error.to_owned()), ..app.keepers.report(&mount.accessor) };
