@@ -20,6 +20,14 @@ pub(crate) enum Command {
     Server(ServerArgs),
     /// Make a new store and print its root token, once
     Init(InitArgs),
+    /// Write the whole store into one sealed file
+    Backup(BackupArgs),
+    /// Put a snapshot in the place of a store; syncing then waits for a confirmation
+    Restore(RestoreArgs),
+    /// Read a snapshot to its end and say what it is
+    Verify(VerifyArgs),
+    /// Look at every record of a store that no server has open; findings are exit code 1
+    Doctor(DoctorArgs),
     /// Show secrets arriving at two destinations, all within this machine
     Demo,
     /// Keeper Secrets Manager's command line (also under the name `ksm`)
@@ -69,6 +77,91 @@ pub(crate) struct InitArgs {
     /// How the root token is printed
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
+}
+
+/// Where the root key is, if not in the directory of the store.
+#[derive(Args)]
+pub(crate) struct KeyArgs {
+    /// File of the root key
+    #[arg(long, value_name = "FILE", conflicts_with = "shares")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Type key shares, one on a line
+    #[arg(long)]
+    pub(crate) shares: bool,
+    /// Configuration file of the server: names the store, and its seal may open it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    pub(crate) fn given(&self) -> bool {
+        self.key_file.is_some() || self.shares || self.config.is_some()
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct BackupArgs {
+    /// Directory of the store, which no server may have open; without it and --config a running server is
+    /// asked [env: VAULT_ADDR, VAULT_TOKEN]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// File to write; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Tell what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RestoreArgs {
+    /// The snapshot
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Directory of the store, which no server may have open; made if missing. Without it and --config the
+    /// snapshot is handed to a running server [env: VAULT_ADDR, VAULT_TOKEN]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Put it in the place of the store that is there
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Tell what was restored as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// The snapshot
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Tell what it is as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// Directory of the store, which no server may have open
+    #[arg(long, value_name = "DIR", conflicts_with = "snapshot")]
+    pub(crate) data: Option<PathBuf>,
+    /// Look at what a snapshot holds instead
+    #[arg(long, value_name = "FILE")]
+    pub(crate) snapshot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Look at the structure only, even where the key is at hand
+    #[arg(long, conflicts_with_all = ["key_file", "shares"])]
+    pub(crate) no_key: bool,
+    /// Tell what was found as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -147,6 +240,10 @@ mod tests {
             "keyferry server --data d --listen nowhere",
             "keyferry init",
             "keyferry init --data d --format yaml",
+            "keyferry backup --data d",
+            "keyferry restore",
+            "keyferry verify s --shares --key-file k",
+            "keyferry doctor --data d --snapshot s",
             "keyferry frobnicate",
         ] {
             let fault = parse(line).err().unwrap_or_else(|| panic!("accepted: {line}"));

@@ -4,6 +4,7 @@
 //! it was asked for wrongly.
 
 mod args;
+mod backup;
 mod client;
 mod config;
 mod demo;
@@ -54,6 +55,10 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Server(args) => serve::run(&args, env::snapshot()),
         Command::Init(args) => init::run(&args, &env::snapshot()),
+        Command::Backup(args) => backup::backup(&args, &env::snapshot()),
+        Command::Restore(args) => backup::restore(&args, &env::snapshot()),
+        Command::Verify(args) => backup::verify(&args, &env::snapshot()),
+        Command::Doctor(args) => backup::doctor(&args, &env::snapshot()),
         Command::Demo => demo::run(),
         // Seen before the arguments are parsed, because it parses its own.
         Command::Ksm => Err(Failure::wrong("write `keyferry ksm` with nothing before `ksm`")),

@@ -8,6 +8,7 @@ mod harness;
 mod access;
 mod attacks;
 mod audit;
+mod backup;
 mod bao;
 mod bao_beside;
 mod canary;
