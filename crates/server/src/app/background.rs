@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use store::StoreError;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{App, auth, cubbyhole, kv, tokens, wrapping};
 
 /// Without being woken it looks this often.
 const EVERY: Duration = Duration::from_mins(10);
+/// It rests so many times as long as it was at work, however often it is woken.
+const REST: u32 = 9;
 
 /// Wakes the chores.
 #[derive(Default)]
@@ -30,6 +32,7 @@ impl App {
         loop {
             // Where several servers share a store one of them looks now and then; who is asked does it itself.
             let mine = woken || self.sync.as_ref().is_none_or(|sync| sync.engine().leads(b"chores"));
+            let begun = Instant::now();
             tokio::select! {
                 () = stop.cancelled() => return,
                 outcome = self.do_chores(), if mine => {
@@ -38,6 +41,11 @@ impl App {
                     }
                 }
                 () = std::future::ready(()), if !mine => {}
+            }
+            // Every token that is revoked wakes them, and they look at all there are.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(begun.elapsed() * REST) => {}
             }
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -381,7 +381,10 @@ impl App {
             Some("config/cors") => cors::handle(self, request).await,
             Some("renew" | "revoke") => leases::handle(self, request, path.trim_start_matches("sys/")).await,
             Some(rest) => {
-                if let Some(rest) = rest.strip_prefix("leases/") {
+                // Older paths without `leases/` are the same.
+                let older = ["renew/", "revoke/", "revoke-prefix/", "revoke-force/"];
+                let is_older = older.iter().any(|older| rest.starts_with(older));
+                if let Some(rest) = rest.strip_prefix("leases/").or(is_older.then_some(rest)) {
                     leases::handle(self, request, rest).await
                 } else if let Some(rest) = rest.strip_prefix("wrapping/") {
                     wrapping::handle(self, caller, request, rest).await

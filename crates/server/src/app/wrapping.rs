@@ -230,10 +230,18 @@ async fn take(app: &App, token: &SecretBytes) -> Result<Wrapped, AppError> {
 /// Removes kept answers whose token is gone.
 pub(super) async fn sweep(app: &App) -> Result<(), StoreError> {
     let table = table(&app.store);
-    for accessor in table.names().await? {
-        if app.store.get(&app.store.keys().token_by_accessor(&accessor)).await?.is_none() {
+    for some in table.names().await?.chunks(256) {
+        let mut gone = Vec::new();
+        for accessor in some {
+            if app.store.get(&app.store.keys().token_by_accessor(accessor)).await?.is_none() {
+                gone.push(table.key(accessor));
+            }
+        }
+        if !gone.is_empty() {
             let mut transaction = app.store.transaction();
-            transaction.delete(&table.key(&accessor));
+            for key in &gone {
+                transaction.delete(key);
+            }
             transaction.commit().await?;
         }
     }

@@ -121,7 +121,11 @@ async fn clients_that_ask_for_what_is_not_there_are_told_as_vault_tells_them() {
     assert_eq!(bench.post("identity/group", r#"{"name":"g"}"#).await.status, 400);
     assert_snapshot!(bench.get("sys/rekey/backup").await, @r#"400 {"errors":["no backed-up keys found"]}"#);
     assert_eq!(bench.delete("sys/rekey/backup").await.status, 204);
-    // It always sends where a browser would come back to.
+    // node-vault says revoke-prefix and revoke where others say leases/revoke-prefix and leases/revoke.
+    for path in ["sys/revoke-prefix/auth/x", "sys/revoke-force/auth/x", "sys/revoke/auth/x", "sys/revoke"] {
+        assert_eq!(bench.post(path, r#"{"lease_id":"never"}"#).await.status, 204, "{path}");
+    }
+    // hvac always sends where a browser would come back to.
     bench.post("sys/auth/jwt", r#"{"type":"jwt"}"#).await;
     let role =
         r#"{"user_claim":"sub","bound_audiences":"us","allowed_redirect_uris":["https://a.example/"]}"#;

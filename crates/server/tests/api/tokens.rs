@@ -290,3 +290,23 @@ async fn capabilities_are_told() {
     assert_snapshot!(bench.post("sys/capabilities-accessor", r#"{"accessor":"zz","path":"a"}"#).await, @r#"400 {"errors":["1 error occurred:\n\t* invalid accessor\n\n"]}"#);
     assert_eq!(bench.get("sys/capabilities-self").await.status, 405);
 }
+
+#[tokio::test]
+async fn more_dead_tokens_than_fit_in_a_page_are_swept_and_the_living_stay() {
+    let bench = Bench::bare().await;
+    for number in 0..300 {
+        let ttl = if number % 10 == 0 { "1h" } else { "1s" };
+        bench.token(&format!(r#"{{"policies":["default"],"ttl":"{ttl}","id":"t{number}"}}"#)).await;
+    }
+    let count = async || bench.store.scan_all(&bench.store.keys().tokens()).await.unwrap().len();
+    assert_eq!(count().await, 301);
+    bench.clock.advance(Duration::from_secs(2));
+    bench.app.do_chores().await.unwrap();
+    // The root token, and every tenth.
+    assert_eq!(count().await, 31);
+    assert_eq!(bench.as_token("t10", "GET", "auth/token/lookup-self", "").await.status, 200);
+    assert_eq!(
+        bench.call("LIST", "auth/token/accessors", "").await.data()["keys"].as_array().unwrap().len(),
+        31
+    );
+}
