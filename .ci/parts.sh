@@ -26,6 +26,7 @@ prism   | @stoplight/prism-cli@5.14.2 @octokit/openapi@23.0.2
 emulate | emulate@0.12.2 node@24.21.0
 vercel  | @vercel/sdk@1.28.35
 wiremock | wiremock@3.13.2
+node-vault | node-vault@0.12.0
 protos  | @google-cloud/secret-manager@6.3.0
 '
 

@@ -17,8 +17,12 @@ mod heavy;
 mod hostile;
 mod hvac;
 mod hvac_suite;
+mod node_vault;
 mod postgres;
 mod seal;
 mod shutdown;
+#[expect(dead_code, reason = "shared with benches/run soak, which prints more of it")]
+mod soak;
+mod soaked;
 mod sync;
 mod tls;

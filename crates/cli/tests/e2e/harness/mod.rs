@@ -8,7 +8,7 @@ mod server;
 
 pub(crate) use aws::Aws;
 pub(crate) use client::{Answer, Client};
-pub(crate) use parts::{bao, hvac_suite, moto, python};
+pub(crate) use parts::{bao, hvac_suite, moto, node_vault, python};
 pub(crate) use postgres::{Database, postgres};
 pub(crate) use server::{Boot, Server, init, init_by, keyferry};
 

@@ -33,3 +33,8 @@ pub(crate) fn python() -> Option<PathBuf> {
 pub(crate) fn hvac_suite() -> Option<(PathBuf, PathBuf)> {
     Some((part("KEYFERRY_TEST_HVAC_SOURCE")?.into(), part("KEYFERRY_TEST_HVAC_PYTHON")?.into()))
 }
+
+/// A Node, and a folder that has node-vault.
+pub(crate) fn node_vault() -> Option<(PathBuf, PathBuf)> {
+    Some((part("KEYFERRY_TEST_NODE")?.into(), part("KEYFERRY_TEST_NODE_VAULT")?.into()))
+}
