@@ -8,6 +8,8 @@
 
 mod catalogue;
 mod exposition;
+#[cfg(test)]
+mod page;
 mod process;
 mod requests;
 mod routes;
