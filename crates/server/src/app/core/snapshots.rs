@@ -6,6 +6,7 @@ use store::{
     Guard, RootKey,
     snapshot::{self, Guarding, RestoreError, SnapshotError, Writer},
 };
+use subtle::ConstantTimeEq as _;
 
 use super::{
     super::{App, AppError, Body, Content, Operation, Reply, Request},
@@ -64,7 +65,7 @@ impl Core {
             Err(error) => return Err(refused(&error)),
         };
         // The root key stays: so does how it is kept, and shares that were withdrawn stay withdrawn.
-        let same = root.expose() == app.store.root_key().expose();
+        let same: bool = root.expose().ct_eq(app.store.root_key().expose()).into();
         let guarding = if same { Guarding::AsNow } else { Guarding::AsSaved };
         let before = app.store.clone();
         // Nothing is delivered, read or written while the ground moves.
