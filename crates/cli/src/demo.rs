@@ -51,6 +51,7 @@ async fn show(config: Arc<Config>) -> Result<(), Failure> {
         config: Arc::clone(&config),
         environment,
         metrics: Metrics::new(world.clock.now()),
+        traces: None,
         world,
         audit: Vec::new(),
     };

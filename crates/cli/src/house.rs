@@ -5,10 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use destinations::{Net, net::Snapshot};
 use engine::{Engine, IdentityIssuer, KvSource};
-use model::{Clock, Entropy, SecretBytes};
+use model::{Clock, Entropy, SecretBytes, Tracer};
 use server::{
     app::{
-        App, AppError, AppParts, Body, Operation, Request, SourceRights, SyncApi,
+        App, AppError, AppParts, Body, Operation, Request, SourceRights, SyncApi, TracedCalls,
         audit::{Audit, Device},
         core::{Beside, Core, CoreParts, Made, Opened, Opener, Unsealing},
     },
@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     failure::Failure,
     real::{SystemClock, SystemEntropy},
+    telemetry::Traces,
 };
 
 /// The real clock and dice, shared by all parts.
@@ -47,6 +48,8 @@ pub(crate) struct Builder {
     pub(crate) metrics: Arc<Metrics>,
     /// What is asked and answered is written there.
     pub(crate) audit: Vec<Arc<Device>>,
+    /// Where traces go, if anywhere.
+    pub(crate) traces: Option<Arc<Traces>>,
 }
 
 impl Builder {
@@ -88,6 +91,9 @@ impl Builder {
         .with_keeper(keeper)
         .with_metrics(Arc::clone(&self.metrics));
         engine.observe(self.metrics.clone());
+        if let Some(traces) = &self.traces {
+            engine.observe(Arc::new(TracedCalls::new(traces.clone(), entropy.clone())));
+        }
         Ok((app, engine))
     }
 
@@ -146,6 +152,10 @@ impl Builder {
 
 #[async_trait]
 impl Opener for Builder {
+    fn tracer(&self) -> Option<Arc<dyn Tracer>> {
+        self.traces.clone().map(|traces| traces as Arc<dyn Tracer>)
+    }
+
     fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
     }

@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod env;
 mod failure;
+mod hardening;
 mod house;
 mod init;
 mod ksm;
@@ -18,6 +19,7 @@ mod printer;
 mod real;
 mod serve;
 mod storage;
+mod telemetry;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,8 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    hardening::no_core_dumps();
+    hardening::quiet_panics();
     let mut arguments: Vec<_> = std::env::args_os().collect();
     if arguments.first().is_some_and(ksm::is_called) {
         return ksm::main(arguments, env::snapshot());

@@ -11,6 +11,7 @@ use crate::{
     args::ServerArgs,
     config::{Address, Config},
     failure::Failure,
+    hardening::{self, Locked},
     house::{Builder, House, World},
     logging, printer,
     storage::Storage,
@@ -54,10 +55,27 @@ async fn serve(
     let audit = config.audit_devices().map_err(Failure::wrong)?;
     let files = audit.iter().map(|device| Arc::clone(&device.sink)).collect();
     let metrics = Metrics::new(world.clock.now());
+    let traces = config.traces(&environment, &world).map_err(Failure::wrong)?;
+    let lock = !config.server.disable_mlock && !matches!(what, Served::Dev { .. });
+    match hardening::lock_memory(lock) {
+        Locked::Yes => tracing::info!("memory is locked: it is not swapped out"),
+        Locked::NotAsked => {}
+        Locked::No(why) if config.server.require_mlock => {
+            return Err(Failure::failed(format!(
+                "server.require_mlock is set, and memory cannot be locked: {why}"
+            )));
+        }
+        Locked::No(why) => tracing::warn!(
+            why,
+            "memory is not locked, so secrets may be swapped out; use encrypted swap or none, or say \
+             server.disable_mlock"
+        ),
+    }
     let builder = Builder {
         config: Arc::clone(&config),
         environment,
         metrics: Arc::clone(&metrics),
+        traces: traces.clone(),
         world: world.clone(),
         audit,
     };
@@ -96,6 +114,9 @@ async fn serve(
         }
     };
     signals.end(house.writing_to(files)).await;
+    if let Some(traces) = traces {
+        traces.close().await;
+    }
     Ok(())
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Teller<'a> {
     destination: &'a DestinationKey,
     clock: &'a dyn Clock,
     traces: Vec<TraceContext>,
+    /// By which request each source was put in line.
+    asked: Vec<(Node, TraceContext)>,
 }
 
 impl Teller<'_> {
@@ -96,21 +98,37 @@ impl Traces {
 }
 
 impl Inner {
-    /// Tells of the calls that are made for this work. The requests that asked for it are forgotten.
+    /// Tells of the calls that are made for this work. The requests that asked for it are forgotten until
+    /// [`Inner::untraced`].
     pub(crate) fn teller<'a>(&'a self, opened: &'a Opened, works: &[Work]) -> Option<Teller<'a>> {
         let observers = self.observers();
         if observers.is_empty() {
             return None;
         }
         let mut held = self.traces();
-        let mut traces: Vec<TraceContext> = Vec::new();
+        let (mut traces, mut asked) = (Vec::new(), Vec::new());
         if !held.0.is_empty() {
-            for trace in works.iter().filter_map(|work| held.0.remove(&(opened.record.id, work.source))) {
-                if !traces.contains(&trace) {
-                    traces.push(trace);
+            for source in works.iter().map(|work| work.source) {
+                if let Some(trace) = held.0.remove(&(opened.record.id, source)) {
+                    asked.push((source, trace));
+                    if !traces.contains(&trace) {
+                        traces.push(trace);
+                    }
                 }
             }
         }
-        Some(Teller { observers, destination: &opened.record.key, clock: self.clock.as_ref(), traces })
+        Some(Teller { observers, destination: &opened.record.key, clock: self.clock.as_ref(), traces, asked })
+    }
+
+    /// What failed is tried again for the request that asked for it, unless another has asked meanwhile.
+    pub(crate) fn untraced(&self, teller: &Teller<'_>, destination: DestinationId, works: &[Work]) {
+        for (source, trace) in &teller.asked {
+            let failed = works
+                .iter()
+                .any(|work| work.source == *source && work.done.iter().any(|done| done.fault.is_some()));
+            if failed {
+                self.traces().0.entry((destination, *source)).or_insert(*trace);
+            }
+        }
     }
 }

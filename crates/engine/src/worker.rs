@@ -397,6 +397,9 @@ impl Inner {
                 work.done.push(done);
             }
         }
+        if let Some(teller) = &teller {
+            self.untraced(teller, opened.record.id, works);
+        }
         for (work, (_, association)) in works.iter_mut().zip(ledgers.associations.into_inner()) {
             work.association = association;
         }

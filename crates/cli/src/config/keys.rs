@@ -178,6 +178,19 @@ pub(crate) const KEYS: &[Key] = &[
         "Largest `data` of one secret version, in bytes as stored.",
     ),
     key(
+        "server",
+        "disable_mlock",
+        Takes::Bool,
+        "Whether memory may be swapped out. Otherwise all of it is locked where the system allows that (Linux, with \
+         CAP_IPC_LOCK or without a limit on locked memory); where it does not, the log says so. Not done with `--dev`.",
+    ),
+    key(
+        "server",
+        "require_mlock",
+        Takes::Bool,
+        "Whether the server refuses to start where memory cannot be locked.",
+    ),
+    key(
         "sync",
         "list_key_style",
         Takes::Text,
@@ -238,6 +251,33 @@ pub(crate) const KEYS: &[Key] = &[
         Takes::Bool,
         "Whether `sys/metrics` is shown to whoever asks, also while the store is sealed. Otherwise it takes a token that \
          may read that path.",
+    ),
+    key(
+        "telemetry",
+        "otlp_endpoint",
+        Takes::Text,
+        "URL of an OpenTelemetry collector such as `http://localhost:4318`; traces are sent to `/v1/traces` below it. \
+         Without, `OTEL_EXPORTER_OTLP_ENDPOINT` and its like are heeded; without these, nothing is traced.",
+    ),
+    key(
+        "telemetry",
+        "otlp_headers",
+        Takes::Text,
+        "Headers for the collector, such as `api-key=...,team=core`. Best given as a file.",
+    ),
+    key("telemetry", "otlp_headers_file", Takes::Text, "A file that holds them instead."),
+    key(
+        "telemetry",
+        "trace_sample_ratio",
+        Takes::Text,
+        "Share of requests that is traced, from 0.0 to 1.0, where the client does not say (`traceparent`). All, unless \
+         `OTEL_TRACES_SAMPLER` says otherwise.",
+    ),
+    key(
+        "telemetry",
+        "service_name",
+        Takes::Text,
+        "How the collector is told who sends. `keyferry`, unless `OTEL_SERVICE_NAME` is set.",
     ),
     key(
         "log",

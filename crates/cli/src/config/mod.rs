@@ -17,7 +17,7 @@ pub(crate) use audit::AUDIT_KEYS;
 use destinations::net::Environment;
 pub(crate) use keys::KEYS;
 use keys::Takes;
-pub(crate) use sections::{Config, Listener, Log, LogFormat, LogLevel, SealType};
+pub(crate) use sections::{Config, Listener, Log, LogFormat, LogLevel, SealType, Telemetry};
 pub(crate) use value::Address;
 
 /// A configuration that cannot be used. Its text is meant for the operator as it is.
@@ -103,6 +103,9 @@ impl Config {
             if span.0.is_zero() {
                 faults.push(format!("{name} must be longer than 0s"));
             }
+        }
+        if self.server.disable_mlock && self.server.require_mlock {
+            faults.push("server.disable_mlock and server.require_mlock exclude each other".to_owned());
         }
         if self.server.default_lease_ttl.0 > self.server.max_lease_ttl.0 {
             faults.push("server.default_lease_ttl must not be longer than server.max_lease_ttl".to_owned());

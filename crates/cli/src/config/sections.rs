@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::telemetry::Ratio;
+
 use super::{
     audit::AuditDevice,
     value::{Address, PublicUrl, Release, Span, Whole},
@@ -140,6 +142,8 @@ pub(crate) struct Server {
     pub(crate) default_lease_ttl: Span,
     pub(crate) max_lease_ttl: Span,
     pub(crate) max_secret_size: Whole<1024, 16_777_216>,
+    pub(crate) disable_mlock: bool,
+    pub(crate) require_mlock: bool,
 }
 
 impl Default for Server {
@@ -151,6 +155,8 @@ impl Default for Server {
             default_lease_ttl: Span::secs(2_764_800),
             max_lease_ttl: Span::secs(2_764_800),
             max_secret_size: Whole(1 << 20),
+            disable_mlock: false,
+            require_mlock: false,
         }
     }
 }
@@ -209,6 +215,11 @@ pub(crate) enum ListKeyStyle {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Telemetry {
     pub(crate) unauthenticated_metrics_access: bool,
+    pub(crate) otlp_endpoint: Option<String>,
+    pub(crate) otlp_headers: Option<String>,
+    pub(crate) otlp_headers_file: Option<PathBuf>,
+    pub(crate) trace_sample_ratio: Option<Ratio>,
+    pub(crate) service_name: Option<String>,
 }
 
 /// `[log]`

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use destinations::NetSettings;
+use destinations::{Net, NetSettings, net::Snapshot};
 use model::SecretBytes;
 use server::{
     app::{self, core::Unsealing},
@@ -15,7 +15,10 @@ use super::{
     Config, ConfigError,
     sections::{ListKeyStyle, Seal, SealType, StorageType},
 };
-use crate::house::World;
+use crate::{
+    house::World,
+    telemetry::{Exporting, Traces},
+};
 
 impl Config {
     /// The store's file.
@@ -111,6 +114,17 @@ impl Config {
                 Ok(Unsealing::Auto(Arc::new(GivenKey::new(key, Arc::clone(&world.entropy)))))
             }
         }
+    }
+
+    /// Where traces go, if anywhere. To be called where tasks can be spawned.
+    pub(crate) fn traces(&self, env: &Snapshot, world: &World) -> Result<Option<Arc<Traces>>, ConfigError> {
+        let Some(exporting) = Exporting::of(&self.telemetry, env).map_err(ConfigError)? else {
+            return Ok(None);
+        };
+        let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
+        let net = Net::new(self.net()?, Arc::new(env.clone()), clock, Arc::clone(&entropy))
+            .map_err(|fault| ConfigError(fault.to_string()))?;
+        Ok(Some(Traces::start(exporting, &net, entropy)))
     }
 
     /// The way out.

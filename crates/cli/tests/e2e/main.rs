@@ -25,4 +25,5 @@ mod shutdown;
 mod soak;
 mod soaked;
 mod sync;
+mod telemetry;
 mod tls;

@@ -28,6 +28,7 @@ mod sync;
 mod system;
 pub mod tokens;
 mod tools;
+mod trace;
 mod wrapping;
 
 use std::{pin::Pin, sync::Arc};
@@ -64,6 +65,7 @@ pub use self::{
     request::{Body, Capability, Operation, Request},
     signal::{NoSignal, SyncSignal},
     sync::{SourceRights, SyncApi, SyncSettings},
+    trace::TracedCalls,
 };
 
 /// How often a change is decided anew because others were faster, before the client is told to try

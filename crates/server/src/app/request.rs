@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use model::SecretBytes;
+use model::{SecretBytes, TraceContext};
 use zeroize::Zeroizing;
 
 /// What a request asks for.
@@ -87,6 +87,8 @@ pub struct Request {
     pub remote: Option<SocketAddr>,
     /// The headers that audit devices write, of those that came: lower-case name and value.
     pub headers: Vec<(String, String)>,
+    /// The span that answers it, where it is traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// A request's body. Wiped on drop.

@@ -56,8 +56,9 @@ where
         }
         Operation::Read | Operation::List | Operation::Scan => Body::Empty,
     };
-    let token = token(&parts.headers);
-    Ok(Request { id, operation, path, token, body, query, wrap_ttl, remote, headers: Vec::new() })
+    let (token, trace) = (token(&parts.headers), parts.extensions.get().copied());
+    let headers = Vec::new();
+    Ok(Request { id, operation, path, token, body, query, wrap_ttl, remote, headers, trace })
 }
 
 /// The headers of these names that came with a request.

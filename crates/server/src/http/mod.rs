@@ -8,6 +8,7 @@ mod server;
 mod service;
 mod snapshots;
 mod tls;
+mod trace;
 
 pub use server::{Config, Handle, StartError, start};
 pub use service::{Limits, Service};

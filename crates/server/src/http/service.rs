@@ -5,11 +5,13 @@ use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use hyper::body::Body;
+use tracing::Instrument as _;
 
 use super::{
     convert::{NAMESPACE, read_headers, read_request},
     respond::{Refusal, reply},
     snapshots::{Outgoing, take},
+    trace::{RequestId, Traced},
 };
 use crate::app::{
     Body as Given,
@@ -75,16 +77,23 @@ impl Service {
     }
 
     /// Answers one request. It never fails and never panics: that too is an answer.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Outgoing>
+    pub async fn answer<B>(&self, mut request: Request<B>) -> Response<Outgoing>
     where
         B: Body<Data = Bytes>,
     {
         let under_way = self.core.metrics().request(request.uri().path());
+        let traced = Traced::begin(&self.core, request.method(), request.headers());
+        if let Some(traced) = &traced {
+            request.extensions_mut().insert(traced.context);
+            request.extensions_mut().insert(RequestId(traced.request_id.clone()));
+        }
         let namespace = request.headers().get(NAMESPACE).cloned();
         let large = request.uri().path().starts_with("/v1/sys/storage/raft/snapshot");
         // On the heap: the work of any request is as large as that of the largest, and what wraps it
         // here and in the connection moves it about.
-        let work = AssertUnwindSafe(Box::pin(self.work(request))).catch_unwind();
+        let work = Box::pin(self.work(request));
+        let span = traced.as_ref().map_or_else(tracing::Span::none, Traced::log_span);
+        let work = AssertUnwindSafe(work.instrument(span)).catch_unwind();
         let limit = if large { FOR_EVER } else { self.limits.request };
         let mut response = match tokio::time::timeout(limit, work).await {
             Ok(Ok(response)) => response,
@@ -99,7 +108,11 @@ impl Service {
         if let Some(namespace) = namespace {
             response.headers_mut().insert(NAMESPACE, namespace);
         }
-        under_way.answered(response.status().as_u16());
+        let status = response.status().as_u16();
+        if let Some(traced) = traced {
+            traced.end(under_way.part(), status, self.core.now());
+        }
+        under_way.answered(status);
         response
     }
 
@@ -138,7 +151,10 @@ impl Service {
         B: Body<Data = Bytes>,
     {
         let large = parts.uri.path().starts_with("/v1/sys/storage/raft/snapshot");
-        let id = self.core.request_id();
+        let id = match parts.extensions.get::<RequestId>() {
+            Some(id) => id.0.clone(),
+            None => self.core.request_id(),
+        };
         // What is large is taken once it is known whose it is.
         let (read, large) = if large {
             (read_request(parts, Empty::<Bytes>::new(), &self.limits, id).await, Some(body))

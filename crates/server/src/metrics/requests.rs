@@ -76,6 +76,11 @@ pub(crate) struct UnderWay<'a> {
 }
 
 impl UnderWay<'_> {
+    /// The part of the API it is for.
+    pub(crate) fn part(&self) -> &'static str {
+        PARTS.get(self.part).map_or(OUTSIDE, |(name, _)| name)
+    }
+
     /// It was answered.
     pub(crate) fn answered(self, status: u16) {
         let Some(part) = self.requests.parts.get(self.part) else { return };

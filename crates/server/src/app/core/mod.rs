@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use model::{Clock, Entropy};
+use model::{Clock, Entropy, Timestamp, Tracer};
 use store::{AutoUnseal, Backend, Guard, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,11 @@ pub trait Opener: Send + Sync {
     /// Where it is counted what the apps it makes do: the same for all of them.
     fn metrics(&self) -> Arc<Metrics> {
         Arc::default()
+    }
+
+    /// Who is told what requests do; `None`: nobody.
+    fn tracer(&self) -> Option<Arc<dyn Tracer>> {
+        None
     }
 }
 
@@ -100,6 +105,7 @@ pub struct Core {
     entropy: Arc<dyn Entropy>,
     settings: Settings,
     metrics: Arc<Metrics>,
+    tracer: Option<Arc<dyn Tracer>>,
     open: ArcSwapOption<Serving>,
     /// What several people take part in, one step at a time.
     rites: tokio::sync::Mutex<Rites>,
@@ -121,6 +127,7 @@ impl Core {
             backend: parts.backend,
             unsealing: parts.unsealing,
             metrics: parts.opener.metrics(),
+            tracer: parts.opener.tracer(),
             opener: parts.opener,
             clock: parts.clock,
             entropy: parts.entropy,
@@ -220,6 +227,16 @@ impl Core {
         }
     }
 
+    /// Who is told what requests do.
+    pub fn tracer(&self) -> Option<&Arc<dyn Tracer>> {
+        self.tracer.as_ref()
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
@@ -234,7 +251,11 @@ impl Core {
     /// Answers one request.
     pub async fn handle(&self, request: &Request) -> Result<Reply, AppError> {
         let begun = Instant::now();
-        let answer = self.answer(request).await;
+        let answer = match request.trace {
+            None => self.answer(request).await,
+            // What it sets in motion is known to be set in motion by it.
+            Some(trace) => Box::pin(engine::traced(trace, self.answer(request))).await,
+        };
         self.metrics.handled(request, begun.elapsed());
         answer
     }
