@@ -27,6 +27,8 @@ mod pages;
 #[cfg(feature = "fakes")]
 mod pretend;
 mod shared;
+#[cfg(any(test, feature = "fakes"))]
+pub mod testing;
 mod tokens;
 mod vercel_project;
 
@@ -48,7 +50,7 @@ pub mod fakes {
     pub use crate::aws_sm::fake::{FakeAws, View};
     pub use crate::azure_kv::fake::{FakeAzure, Refuse, SecretView};
     pub use crate::gcp_sm::fake::{FakeGcp, GcpView};
-    pub use crate::gh::fake::{FakeGithub, GithubTrouble, RsaPem, Stored};
+    pub use crate::gh::fake::{FakeGithub, RsaPem, Stored};
     pub use crate::pretend::Trouble;
     pub use crate::vercel_project::fake::{Answer, Exchange, FakeVercel, ListShape, Seen};
 }

@@ -4,11 +4,15 @@ use std::{
     os::unix::net::UnixListener,
 };
 
-use model::{AssociationId, Blame, ManualClock, SeededEntropy, StoreId, Timestamp};
+use model::{Blame, ManualClock, Timestamp};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{FieldValue, Last, NetSettings, Present, WriteId, net::Snapshot};
+use crate::{
+    FieldValue, Last, NetSettings, Present, WriteId,
+    net::Snapshot,
+    testing::{self, mark, put},
+};
 
 struct Bench {
     dir: TempDir,
@@ -42,8 +46,7 @@ impl Bench {
     }
 
     async fn remove(&self, name: &str) -> Result<(), Fault> {
-        let (name, owner) = (RemoteName::from_kind(name), mark(0));
-        self.file.remove(&Remove { name: &name, handle: None, owner: Some(&owner) }).await
+        testing::remove(&self.file, name, None, true).await
     }
 
     /// What else lies in the directory.
@@ -60,44 +63,10 @@ impl Bench {
 
 fn open(path: &Path) -> Arc<dyn Destination> {
     let clock = Arc::new(ManualClock::new(Timestamp::from_secs(0)));
-    let settings = NetSettings { system_roots: false, ..NetSettings::default() };
-    let net =
-        Net::new(settings, Arc::new(Snapshot::default()), clock, Arc::new(SeededEntropy::new(1))).unwrap();
+    let net = testing::net(clock, NetSettings::default(), Snapshot::default());
     let mut config = Config::default();
     config.set("path", FieldValue::Text(path.to_str().unwrap().to_owned()));
     FileKind.open(&config, &net).unwrap()
-}
-
-fn mark(write: u8) -> Mark {
-    Mark {
-        store: StoreId::from_bytes([1; 16]),
-        epoch: 1,
-        association: AssociationId::from_bytes([2; 16]),
-        version: 1,
-        write: Some(WriteId([write; 32])),
-    }
-}
-
-async fn put(
-    file: &Arc<dyn Destination>,
-    name: &str,
-    value: &str,
-    write: u8,
-    expect: Expect<'_>,
-) -> Result<PutOutcome, Fault> {
-    let (name, value, mark) = (RemoteName::from_kind(name), SecretBytes::from(value), mark(write));
-    file.put(&Put {
-        name: &name,
-        value: &value,
-        encoding: Encoding::Text,
-        mark: &mark,
-        tags: &BTreeMap::new(),
-        expect,
-        value_changed: true,
-        settings_changed: None,
-        last: Last::default(),
-    })
-    .await
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "reads better at the call")]

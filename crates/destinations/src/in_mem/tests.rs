@@ -1,34 +1,8 @@
-use model::{AssociationId, StoreId};
-
 use super::*;
-use crate::{Last, WriteId};
-
-fn mark(write: u8) -> Mark {
-    Mark {
-        store: StoreId::from_bytes([1; 16]),
-        epoch: 1,
-        association: AssociationId::from_bytes([2; 16]),
-        version: 1,
-        write: Some(WriteId([write; 32])),
-    }
-}
+use crate::testing::Writing;
 
 async fn put(space: &Space, value: &str, write: u8) -> Result<PutOutcome, Fault> {
-    let (name, value, mark) = (RemoteName::from_kind("n"), SecretBytes::from(value), mark(write));
-    let tags = BTreeMap::new();
-    space
-        .put(&Put {
-            name: &name,
-            value: &value,
-            encoding: Encoding::Text,
-            mark: &mark,
-            tags: &tags,
-            expect: Expect::Absent,
-            value_changed: true,
-            settings_changed: None,
-            last: Last::default(),
-        })
-        .await
+    space.put(&Writing::new("n", value, write).put()).await
 }
 
 #[tokio::test(start_paused = true)]

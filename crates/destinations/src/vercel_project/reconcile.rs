@@ -153,26 +153,14 @@ fn out_of_the_way(record: &Record, wanted: Targets) -> Step {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use model::{AssociationId, RemoteName, SecretBytes, StoreId};
+    use model::{AssociationId, RemoteName};
     use serde_json::json;
 
     use super::*;
     use crate::{
-        Encoding, Last, WriteId,
+        testing::{self, Writing},
         vercel_project::{mark, targets},
     };
-
-    fn our_mark(write: u8) -> Mark {
-        Mark {
-            store: StoreId::from_bytes([1; 16]),
-            epoch: 1,
-            association: AssociationId::from_bytes([2; 16]),
-            version: 1,
-            write: Some(WriteId([write; 32])),
-        }
-    }
 
     fn record(id: &str, target: &str, kind: &str, comment: &str) -> Record {
         let target: Vec<&str> = target.split('+').collect();
@@ -184,7 +172,7 @@ mod tests {
 
     fn ours(id: &str, target: &str, write: u8) -> Record {
         let kind = if target.contains("development") { "encrypted" } else { "sensitive" };
-        record(id, target, kind, &mark::comment(&our_mark(write)))
+        record(id, target, kind, &mark::comment(&testing::mark(write)))
     }
 
     fn theirs(id: &str, target: &str, kind: &str) -> Record {
@@ -192,23 +180,12 @@ mod tests {
     }
 
     fn verdict(records: Vec<Record>, expect: Expect<'_>, wanted: &str) -> Verdict {
-        let (name, value, mark) = (RemoteName::from_kind("K"), SecretBytes::from("v"), our_mark(1));
-        let put = Put {
-            name: &name,
-            value: &value,
-            encoding: Encoding::Text,
-            mark: &mark,
-            tags: &BTreeMap::new(),
-            expect,
-            value_changed: true,
-            settings_changed: None,
-            last: Last::default(),
-        };
+        let writing = Writing::new("K", "v", 1).expecting(expect);
         let ids: Vec<&str> = match expect {
             Expect::Ours(Some(handle)) => targets::ids(handle).map(|(_, id)| id).collect(),
             _ => Vec::new(),
         };
-        Listing { records, hidden: false }.write(&put, Targets::of(wanted.split('+')), &ids)
+        Listing { records, hidden: false }.write(&writing.put(), Targets::of(wanted.split('+')), &ids)
     }
 
     /// The steps in short, and whether nothing may be done.
@@ -293,7 +270,7 @@ mod tests {
         let rewritten = || vec![theirs("x", "production+preview", "sensitive")];
         assert_eq!(steps(rewritten(), handle, "production+preview"), "upsert production+preview");
         // But one that names another owner does.
-        let mark = Mark { association: AssociationId::from_bytes([3; 16]), ..our_mark(1) };
+        let mark = Mark { association: AssociationId::from_bytes([3; 16]), ..testing::mark(1) };
         let anothers = vec![record("x", "production+preview", "sensitive", &mark::comment(&mark))];
         assert_eq!(steps(anothers, handle, "production+preview"), "taken");
     }
@@ -327,7 +304,7 @@ mod tests {
     #[test]
     fn a_removal_takes_what_is_the_owners_wherever_it_is() {
         let name = RemoteName::from_kind("K");
-        let mark = our_mark(7);
+        let mark = testing::mark(7);
         let listing = |records| Listing { records, hidden: false };
         let remove = |records, owner| {
             let remove = Remove { name: &name, handle: None, owner };

@@ -20,18 +20,15 @@ use std::{
 };
 
 use destinations::{
-    Config, Destination, Encoding, Expect, Fault, FieldFault, Kind, Last, Mark, Mode, Net, NetSettings,
-    Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId,
+    Config, Destination, Encoding, Expect, Fault, FieldFault, Kind, Mode, Net, NetSettings, Present,
+    PutOutcome, Receipt, Remote, Remove,
     fakes::FakeAzure,
-    kinds,
     net::{Resolve, Snapshot},
+    testing::{self, Writing, environment, mark, merged, taken, written},
 };
 use futures_util::future::BoxFuture;
-use model::{AssociationId, ManualClock, RemoteName, SeededEntropy, StoreId, Timestamp, json::SecretJson};
+use model::{ManualClock, RemoteName, Timestamp, json::SecretJson};
 use serde_json::{Value, json};
-
-/// What the pretend service puts into its refusals.
-const CANARY: &str = "CANARY-FROM-REMOTE";
 
 /// The pretend service, and the clock both sides look at.
 struct Bench {
@@ -50,9 +47,7 @@ impl Bench {
     }
 
     fn net(&self, settings: NetSettings, environment: Snapshot) -> Arc<Net> {
-        let settings = NetSettings { system_roots: false, ..settings };
-        Net::new(settings, Arc::new(environment), self.clock.clone(), Arc::new(SeededEntropy::new(1)))
-            .unwrap()
+        testing::net(self.clock.clone(), settings, environment)
     }
 
     /// With the app that may do everything, and whatever else is said; `null` takes a setting away.
@@ -67,17 +62,12 @@ impl Bench {
     }
 
     fn open_in(&self, settings: Value, environment: Snapshot) -> Arc<dyn Destination> {
-        let net = NetSettings { allow_private_networks: true, ..NetSettings::default() };
-        try_open(settings, &self.net(net, environment)).unwrap()
+        try_open(settings, &self.net(testing::nearby(), environment)).unwrap()
     }
 
     /// The vault under its own name, which leads to the pretend service: for the server's own identity.
     fn open_as_server(&self, more: Value, environment: Snapshot) -> Arc<dyn Destination> {
-        let net = NetSettings {
-            allow_private_networks: true,
-            resolver: Some(Arc::new(Hosts::default())),
-            ..NetSettings::default()
-        };
+        let net = NetSettings { resolver: Some(Arc::new(Hosts::default())), ..testing::nearby() };
         let uri = format!("http://pretend.vault.azure.net:{}", self.fake.port());
         try_open(merged(json!({ "key_vault_uri": uri }), more), &self.net(net, environment)).unwrap()
     }
@@ -86,14 +76,6 @@ impl Bench {
         let view = self.fake.view(name).filter(|view| !view.deleted).unwrap();
         view.value.expose_text().unwrap().to_owned()
     }
-}
-
-fn merged(mut settings: Value, more: Value) -> Value {
-    if let (Value::Object(all), Value::Object(more)) = (&mut settings, more) {
-        all.extend(more);
-        all.retain(|_, value| !value.is_null());
-    }
-    settings
 }
 
 /// Looks up the names of vaults and nothing else, and remembers what it was asked.
@@ -111,31 +93,15 @@ impl Resolve for Hosts {
 }
 
 fn kind() -> &'static dyn Kind {
-    *kinds().iter().find(|kind| kind.slug() == "azure-kv").unwrap()
+    testing::kind("azure-kv")
 }
 
 fn try_open(settings: Value, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
-    let (config, _) = Config::read(kind(), &SecretJson::new(settings), Mode::Replace, None)?;
-    kind().open(&config, net)
-}
-
-fn environment(variables: &[(&str, &str)]) -> Snapshot {
-    let vars = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Snapshot { vars, home: None }
+    testing::open(kind(), settings, net)
 }
 
 fn name(name: &str) -> RemoteName {
     kind().remote_name(name).unwrap()
-}
-
-fn mark(write: u8) -> Mark {
-    Mark {
-        store: StoreId::from_bytes([1; 16]),
-        epoch: 1,
-        association: AssociationId::from_bytes([2; 16]),
-        version: u64::from(write),
-        write: Some(WriteId([write; 32])),
-    }
 }
 
 async fn put(
@@ -145,7 +111,7 @@ async fn put(
     write: u8,
     expect: Expect<'_>,
 ) -> Result<PutOutcome, Fault> {
-    send(destination, at, value, write, expect, &[], None).await
+    testing::put(destination, name(at), value, write, expect).await
 }
 
 /// `settings`: the tags that are no longer wanted, when settings are to be carried and not the value.
@@ -158,59 +124,29 @@ async fn send(
     tags: &[(&str, &str)],
     settings: Option<&[String]>,
 ) -> Result<PutOutcome, Fault> {
-    let (name, value, mark) = (name(at), value.into(), mark(write));
-    let tags: BTreeMap<String, String> =
-        tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    destination
-        .put(&Put {
-            name: &name,
-            value: &value,
-            encoding: Encoding::Text,
-            mark: &mark,
-            tags: &tags,
-            expect,
-            value_changed: settings.is_none(),
-            settings_changed: settings,
-            last: Last::default(),
-        })
-        .await
-}
-
-fn written(outcome: Result<PutOutcome, Fault>) -> Receipt {
-    match outcome {
-        Ok(PutOutcome::Written(receipt)) => receipt,
-        other => panic!("not written: {other:?}"),
-    }
-}
-
-fn taken(outcome: Result<PutOutcome, Fault>) -> Present {
-    match outcome {
-        Ok(PutOutcome::Taken(present)) => present,
-        other => panic!("not taken: {other:?}"),
-    }
+    let writing = Writing::new(name(at), value, write).expecting(expect).tagged(tags);
+    let writing = match settings {
+        Some(unwanted) => writing.carrying(unwanted),
+        None => writing,
+    };
+    writing.send(destination).await
 }
 
 async fn create(destination: &Arc<dyn Destination>, at: &str) -> Receipt {
-    written(put(destination, at, "v", 1, Expect::Absent).await)
+    testing::create(destination, name(at)).await
 }
 
 async fn remove(destination: &Arc<dyn Destination>, at: &str) -> Result<(), Fault> {
-    let owner = mark(0);
-    destination.remove(&Remove { name: &name(at), handle: None, owner: Some(&owner) }).await
+    testing::remove(destination, name(at), None, true).await
 }
 
 async fn present(destination: &Arc<dyn Destination>, at: &str) -> Present {
-    match destination.look(&name(at)).await {
-        Ok(Remote::Present(present)) => present,
-        other => panic!("not present: {other:?}"),
-    }
+    testing::present(destination, name(at)).await
 }
 
-/// The code of a fault, after making sure that it repeats nothing.
+/// The code of a fault, after making sure that it repeats neither the service nor a secret.
 fn code<T: std::fmt::Debug>(outcome: Result<T, Fault>) -> &'static str {
-    let fault = outcome.unwrap_err();
-    for text in [format!("{fault}"), format!("{fault:?}")] {
-        assert!(!text.contains(CANARY) && !text.contains(FakeAzure::CLIENT_SECRET), "{text}");
-    }
+    let fault = testing::fault(outcome);
+    assert!(!format!("{fault:?}").contains(FakeAzure::CLIENT_SECRET), "{fault:?}");
     fault.code
 }

@@ -61,19 +61,10 @@ async fn microsofts_client_finds_what_keyferry_wrote() {
     bench.advance(60);
     written(send(&destination, "Text", "second", 2, Expect::Ours(Some("x")), &[], None).await);
     let bytes: Vec<u8> = (0..=255).collect();
-    let (at, value, by) = (name("Bytes"), model::SecretBytes::new(bytes.clone()), mark(3));
-    let put = Put {
-        name: &at,
-        value: &value,
-        encoding: Encoding::Binary,
-        mark: &by,
-        tags: &BTreeMap::new(),
-        expect: Expect::Absent,
-        value_changed: true,
-        settings_changed: None,
-        last: Last::default(),
-    };
-    written(destination.put(&put).await);
+    let value = model::SecretBytes::new(bytes.clone());
+    Writing { value, encoding: Encoding::Binary, ..Writing::new(name("Bytes"), "", 3) }
+        .written(&destination)
+        .await;
     create(&destination, "gone").await;
     remove(&destination, "gone").await.unwrap();
 

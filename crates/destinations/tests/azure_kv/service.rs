@@ -219,19 +219,8 @@ async fn values_are_as_large_as_azure_takes_them() {
     let bench = Bench::new().await;
     let destination = bench.open(json!({}));
     let send = async |at: &str, bytes: Vec<u8>, encoding| {
-        let (name, value, mark) = (name(at), model::SecretBytes::new(bytes), mark(1));
-        let put = Put {
-            name: &name,
-            value: &value,
-            encoding,
-            mark: &mark,
-            tags: &BTreeMap::new(),
-            expect: Expect::Absent,
-            value_changed: true,
-            settings_changed: None,
-            last: Last::default(),
-        };
-        destination.put(&put).await
+        let value = model::SecretBytes::new(bytes);
+        Writing { value, encoding, ..Writing::new(name(at), "", 1) }.send(&destination).await
     };
     written(send("text", vec![b'x'; 25_600], Encoding::Text).await);
     assert_eq!(code(send("text", vec![b'x'; 25_601], Encoding::Text).await), "value_too_large");

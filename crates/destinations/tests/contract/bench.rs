@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+pub(crate) use destinations::testing::{Writing, mark, present};
 use destinations::{
-    Abilities, Config, Destination, Encoding, Expect, Fault, Kind, Last, Mark, Mode, Net, NetSettings,
-    Present, Put, PutOutcome, Receipt, Remote, Remove, WriteId, fakes::Trouble, net::Snapshot,
+    Abilities, Destination, Fault, Kind, Net, NetSettings,
+    fakes::Trouble,
+    net::Snapshot,
+    testing::{self, with},
 };
 use futures_util::future::BoxFuture;
-use model::{
-    AssociationId, Clock, RemoteName, SecretBytes, SeededEntropy, StoreId, Timestamp, json::SecretJson,
-};
+use model::{Clock, RemoteName, SeededEntropy, Timestamp};
 use serde_json::Value;
 
 use crate::{aws, azure, gcp, github, local, vercel};
@@ -191,11 +192,7 @@ impl Bench {
     }
 
     pub(crate) fn open_adding(&self, more: Value) -> Arc<dyn Destination> {
-        let mut settings = self.settings.clone();
-        if let (Value::Object(all), Value::Object(more)) = (&mut settings, more) {
-            all.extend(more);
-        }
-        self.open_with(&settings, NetSettings::default())
+        self.open_with(&with(self.settings.clone(), more), NetSettings::default())
     }
 
     /// With little patience.
@@ -205,9 +202,8 @@ impl Bench {
     }
 
     pub(crate) fn open_with(&self, settings: &Value, net: NetSettings) -> Arc<dyn Destination> {
-        let (config, _) =
-            Config::read(self.kind, &SecretJson::new(settings.clone()), Mode::Replace, None).unwrap();
-        let destination = self.kind.open(&config, &net_of(net, Snapshot::default())).unwrap();
+        let net = net_of(net, Snapshot::default());
+        let destination = testing::open(self.kind, settings.clone(), &net).unwrap();
         if self.patient { Arc::new(azure::Patient(destination)) } else { destination }
     }
 
@@ -236,104 +232,10 @@ impl Clock for SystemClock {
     }
 }
 
-/// Whose writes they are in most trials.
-pub(crate) fn mark(write: u8) -> Mark {
-    Mark {
-        store: StoreId::from_bytes([0x51; 16]),
-        epoch: 1,
-        association: AssociationId::from_bytes([0xa5; 16]),
-        version: u64::from(write),
-        write: Some(WriteId([write; 32])),
-    }
-}
-
-/// A put, with what most trials want filled in.
-pub(crate) struct Writing<'a> {
-    pub(crate) name: &'a RemoteName,
-    pub(crate) value: SecretBytes,
-    pub(crate) encoding: Encoding,
-    pub(crate) mark: Mark,
-    pub(crate) tags: BTreeMap<String, String>,
-    pub(crate) expect: Expect<'a>,
-    pub(crate) value_changed: bool,
-    pub(crate) settings_changed: Option<Vec<String>>,
-    pub(crate) revision: Option<String>,
-}
-
-impl<'a> Writing<'a> {
-    /// Text, as a first write.
-    pub(crate) fn new(name: &'a RemoteName, value: &str, write: u8) -> Self {
-        Self {
-            name,
-            value: value.into(),
-            encoding: Encoding::Text,
-            mark: mark(write),
-            tags: BTreeMap::new(),
-            expect: Expect::Absent,
-            value_changed: true,
-            settings_changed: None,
-            revision: None,
-        }
-    }
-
-    /// As a later write.
-    pub(crate) fn ours(name: &'a RemoteName, value: &str, write: u8, handle: Option<&'a str>) -> Self {
-        Self { expect: Expect::Ours(handle), ..Self::new(name, value, write) }
-    }
-
-    /// As the engine makes it, which remembers the last receipt.
-    pub(crate) fn after(name: &'a RemoteName, value: &str, write: u8, receipt: &'a Receipt) -> Self {
-        Self {
-            revision: receipt.revision.clone(),
-            ..Self::ours(name, value, write, receipt.handle.as_deref())
-        }
-    }
-
-    pub(crate) async fn send(&self, destination: &Arc<dyn Destination>) -> Result<PutOutcome, Fault> {
-        destination
-            .put(&Put {
-                name: self.name,
-                value: &self.value,
-                encoding: self.encoding,
-                mark: &self.mark,
-                tags: &self.tags,
-                expect: self.expect,
-                value_changed: self.value_changed,
-                settings_changed: self.settings_changed.as_deref(),
-                last: Last { revision: self.revision.as_deref(), unsure: false },
-            })
-            .await
-    }
-
-    /// It must be written.
-    pub(crate) async fn written(&self, destination: &Arc<dyn Destination>) -> Receipt {
-        match self.send(destination).await {
-            Ok(PutOutcome::Written(receipt)) => receipt,
-            other => panic!("not written: {other:?}"),
-        }
-    }
-
-    /// Something must be in the way.
-    pub(crate) async fn taken(&self, destination: &Arc<dyn Destination>) -> Present {
-        match self.send(destination).await {
-            Ok(PutOutcome::Taken(present)) => present,
-            other => panic!("not taken: {other:?}"),
-        }
-    }
-}
-
-pub(crate) async fn present(destination: &Arc<dyn Destination>, name: &RemoteName) -> Present {
-    match destination.look(name).await {
-        Ok(Remote::Present(present)) => present,
-        other => panic!("not present: {other:?}"),
-    }
-}
-
 pub(crate) async fn remove(
     destination: &Arc<dyn Destination>,
     name: &RemoteName,
     handle: Option<&str>,
 ) -> Result<(), Fault> {
-    let owner = mark(0);
-    destination.remove(&Remove { name, handle, owner: Some(&owner) }).await
+    testing::remove(destination, name, handle, true).await
 }

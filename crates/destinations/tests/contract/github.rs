@@ -12,9 +12,10 @@ use std::{
 use async_trait::async_trait;
 use destinations::{
     Config, Destination, Expect, FieldValue, Kind, Mode, NetSettings, PutOutcome, Remote,
-    fakes::{FakeGithub, GithubTrouble, RsaPem, Trouble},
+    fakes::{FakeGithub, RsaPem, Trouble},
     kinds,
     net::Snapshot,
+    testing::with,
 };
 use futures_util::future::BoxFuture;
 use libtest_mimic::{Failed, Trial};
@@ -123,19 +124,12 @@ impl Backdoor for FakeBackdoor {
         self.fake.trouble(
             operation,
             troubles.into_iter().map(|trouble| match trouble {
-                Trouble::Refuse(code, _) if code.contains("Throttl") => GithubTrouble::Answer(
+                Trouble::Refuse(code, _) if code.contains("Throttl") => Trouble::Answer(
                     403,
                     vec![("retry-after", "5".to_owned())],
                     r#"{"message":"You have exceeded a secondary rate limit. CANARY-FROM-REMOTE"}"#,
                 ),
-                Trouble::Refuse(_, status) => {
-                    GithubTrouble::refuse(status, r#"{"message":"CANARY-FROM-REMOTE"}"#)
-                }
-                Trouble::Garbage(body, status) => GithubTrouble::refuse(status, body),
-                Trouble::LoseAnswer => GithubTrouble::LoseAnswer,
-                Trouble::Break => GithubTrouble::Break,
-                Trouble::Hang => GithubTrouble::Hang,
-                Trouble::Slow(time) => GithubTrouble::Slow(time),
+                other => other,
             }),
         );
     }
@@ -200,13 +194,6 @@ fn open(settings: Value, app: Option<(i64, &str)>) -> Arc<dyn Destination> {
         config.lay_in(kind().shared().unwrap(), &of_app);
     }
     kind().open(&config, &net).unwrap()
-}
-
-fn with(mut settings: Value, more: Value) -> Value {
-    if let (Value::Object(all), Value::Object(more)) = (&mut settings, more) {
-        all.extend(more);
-    }
-    settings
 }
 
 /// Prism answers with the examples of GitHub's description, in which there are always the same secrets.

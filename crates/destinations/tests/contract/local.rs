@@ -93,7 +93,9 @@ impl Backdoor for SpaceBackdoor {
             Trouble::Refuse(code, _) if code.contains("Throttl") => {
                 Step::Fail(Fault::external("throttled", ""))
             }
-            Trouble::Refuse(..) | Trouble::Garbage(..) => Step::Fail(Fault::external("provider_down", "")),
+            Trouble::Refuse(..) | Trouble::Garbage(..) | Trouble::Answer(..) => {
+                Step::Fail(Fault::external("provider_down", ""))
+            }
             Trouble::LoseAnswer => Step::LoseAnswer(lost()),
             Trouble::Break => Step::Fail(lost()),
             Trouble::Hang => Step::Fail(Fault::external("timeout", "").ambiguous()),

@@ -11,22 +11,17 @@ mod service;
 mod settings;
 mod versions;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use destinations::{
-    Config, Destination, Encoding, Expect, Fault, FieldFault, Kind, Last, Mark, Mode, Net, NetSettings,
-    Present, Put, PutOutcome, Receipt, Remote, Remove, Retry, WriteId,
+    Destination, Encoding, Expect, Fault, FieldFault, Kind, Last, Net, NetSettings, Present, Receipt, Remote,
+    Retry,
     fakes::{FakeGcp, GcpView, Trouble},
-    kinds,
     net::Snapshot,
+    testing::{self, environment, fault, look, mark, present, remove, with},
 };
-use model::{
-    AssociationId, Blame, ManualClock, RemoteName, SeededEntropy, StoreId, Timestamp, json::SecretJson,
-};
+use model::{Blame, ManualClock, RemoteName, Timestamp};
 use serde_json::{Value, json};
-
-/// What the pretend service puts into its refusals.
-const CANARY: &str = "CANARY-FROM-REMOTE";
 
 /// The pretend service, a clock for it, and one for us.
 struct Bench {
@@ -49,22 +44,17 @@ impl Bench {
     }
 
     fn net(&self, settings: NetSettings, environment: Snapshot) -> Arc<Net> {
-        let settings = NetSettings { system_roots: false, ..settings };
-        Net::new(settings, Arc::new(environment), self.ours.clone(), Arc::new(SeededEntropy::new(1))).unwrap()
+        testing::net(self.ours.clone(), settings, environment)
     }
 
     /// With credentials that work, and whatever else is said.
     fn open(&self, more: Value) -> Arc<dyn Destination> {
-        let mut settings = json!({"endpoint": self.fake.url(), "credentials": self.fake.credentials()});
-        if let (Value::Object(all), Value::Object(more)) = (&mut settings, more) {
-            all.extend(more);
-        }
-        self.open_in(settings, Snapshot::default())
+        let settings = json!({"endpoint": self.fake.url(), "credentials": self.fake.credentials()});
+        self.open_in(with(settings, more), Snapshot::default())
     }
 
     fn open_in(&self, settings: Value, environment: Snapshot) -> Arc<dyn Destination> {
-        let net = NetSettings { allow_private_networks: true, ..NetSettings::default() };
-        try_open(settings, &self.net(net, environment)).unwrap()
+        try_open(settings, &self.net(testing::nearby(), environment)).unwrap()
     }
 
     fn view(&self, name: &str) -> GcpView {
@@ -83,27 +73,11 @@ impl Bench {
 }
 
 fn kind() -> &'static dyn Kind {
-    *kinds().iter().find(|kind| kind.slug() == "gcp-sm").unwrap()
+    testing::kind("gcp-sm")
 }
 
 fn try_open(settings: Value, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
-    let (config, _) = Config::read(kind(), &SecretJson::new(settings), Mode::Replace, None)?;
-    kind().open(&config, net)
-}
-
-fn environment(variables: &[(&str, &str)]) -> Snapshot {
-    let vars = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Snapshot { vars, home: None }
-}
-
-fn mark(write: u8) -> Mark {
-    Mark {
-        store: StoreId::from_bytes([1; 16]),
-        epoch: 1,
-        association: AssociationId::from_bytes([2; 16]),
-        version: 1,
-        write: Some(WriteId([write; 32])),
-    }
+    testing::open(kind(), settings, net)
 }
 
 /// A put under the name `a`, as the engine makes it.
@@ -144,70 +118,27 @@ fn after<'a>(receipt: &'a Receipt, value: &'a str, write: u8) -> Writing<'a> {
     }
 }
 
-impl Writing<'_> {
-    async fn send(self, destination: &Arc<dyn Destination>) -> Result<PutOutcome, Fault> {
-        let (name, value, mark) = (RemoteName::from_kind(self.name), self.value.into(), mark(self.write));
-        let tags: BTreeMap<String, String> =
-            self.tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        destination
-            .put(&Put {
-                name: &name,
-                value: &value,
-                encoding: Encoding::Text,
-                mark: &mark,
-                tags: &tags,
-                expect: self.expect,
-                value_changed: self.settings.is_none(),
-                settings_changed: self.settings,
-                last: Last { revision: self.revision, unsure: self.unsure },
-            })
-            .await
+impl<'a> Writing<'a> {
+    fn made(self) -> testing::Writing<'a> {
+        let writing =
+            testing::Writing::new(self.name, self.value, self.write).expecting(self.expect).tagged(self.tags);
+        let writing = match self.settings {
+            Some(unwanted) => writing.carrying(unwanted),
+            None => writing,
+        };
+        testing::Writing { last: Last { revision: self.revision, unsure: self.unsure }, ..writing }
     }
 
     async fn written(self, destination: &Arc<dyn Destination>) -> Receipt {
-        match self.send(destination).await {
-            Ok(PutOutcome::Written(receipt)) => receipt,
-            other => panic!("not written: {other:?}"),
-        }
+        self.made().written(destination).await
     }
 
     async fn taken(self, destination: &Arc<dyn Destination>) -> Present {
-        match self.send(destination).await {
-            Ok(PutOutcome::Taken(present)) => present,
-            other => panic!("not taken: {other:?}"),
-        }
+        self.made().taken(destination).await
     }
 
     /// It must fail.
     async fn fault(self, destination: &Arc<dyn Destination>) -> Fault {
-        fault(self.send(destination).await)
+        self.made().fault(destination).await
     }
-}
-
-async fn look(destination: &Arc<dyn Destination>, name: &str) -> Result<Remote, Fault> {
-    destination.look(&RemoteName::from_kind(name)).await
-}
-
-async fn present(destination: &Arc<dyn Destination>, name: &str) -> Present {
-    match look(destination, name).await {
-        Ok(Remote::Present(present)) => present,
-        other => panic!("not present: {other:?}"),
-    }
-}
-
-async fn remove(
-    destination: &Arc<dyn Destination>,
-    name: &str,
-    handle: Option<&str>,
-    proved: bool,
-) -> Result<(), Fault> {
-    let (name, owner) = (RemoteName::from_kind(name), mark(0));
-    destination.remove(&Remove { name: &name, handle, owner: proved.then_some(&owner) }).await
-}
-
-/// The fault an outcome is, which repeats nothing of what the service said.
-fn fault<T: std::fmt::Debug>(outcome: Result<T, Fault>) -> Fault {
-    let fault = outcome.unwrap_err();
-    assert!(!format!("{fault:?}").contains(CANARY), "{fault:?}");
-    fault
 }

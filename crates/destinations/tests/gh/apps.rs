@@ -1,4 +1,4 @@
-use destinations::fakes::GithubTrouble;
+use destinations::fakes::Trouble;
 
 use super::*;
 
@@ -89,7 +89,7 @@ async fn many_calls_at_once_make_one_token() {
         let destination = &destination;
         async move { put(destination, &format!("N{n}"), "v", Expect::Ours(None)).await }
     });
-    futures_util::future::join_all(writes).await.into_iter().for_each(written);
+    futures_util::future::join_all(writes).await.into_iter().for_each(|outcome| drop(written(outcome)));
     assert_eq!(apps.bench.cost(), "token 1, key 1, write 12");
 }
 
@@ -103,7 +103,7 @@ async fn a_refused_token_is_made_anew_once() {
     bench.fake.revoke_installation_tokens();
     written(put(&destination, "A", "2", Expect::Ours(None)).await);
     assert_eq!(bench.cost(), "token 1, write 2");
-    let refuse = || GithubTrouble::refuse(401, r#"{"message":"Bad credentials CANARY-FROM-REMOTE"}"#);
+    let refuse = || Trouble::answer(401, r#"{"message":"Bad credentials CANARY-FROM-REMOTE"}"#);
     bench.fake.trouble("write", [refuse(), refuse()]);
     assert_eq!(fault(put(&destination, "A", "3", Expect::Ours(None)).await).code, "credentials_rejected");
     assert_eq!(bench.cost(), "token 1, write 2");
@@ -117,10 +117,10 @@ async fn a_renewal_that_fails_does_not_hurt_while_the_token_lasts() {
     let destination = apps.open(json!({}));
     written(put(&destination, "A", "1", Expect::Absent).await);
     bench.advance(Duration::from_secs(3400)).await;
-    bench.fake.trouble("token", [GithubTrouble::refuse(502, "down")]);
+    bench.fake.trouble("token", [Trouble::answer(502, "down")]);
     written(put(&destination, "A", "2", Expect::Ours(None)).await);
     bench.advance(Duration::from_secs(190)).await;
-    bench.fake.trouble("token", [GithubTrouble::refuse(502, "down")]);
+    bench.fake.trouble("token", [Trouble::answer(502, "down")]);
     let refused = fault(put(&destination, "A", "3", Expect::Ours(None)).await);
     assert_eq!((refused.code, refused.blame), ("provider_down", model::Blame::External));
     written(put(&destination, "A", "3", Expect::Ours(None)).await);
@@ -151,10 +151,9 @@ async fn what_an_app_may_not_is_told() {
     let refused = fault(put(&destination, "A", "v", Expect::Anything).await);
     assert_eq!(refused.code, "access_denied");
     assert!(refused.message.contains("secrets: write"), "{refused}");
-    bench.fake.trouble(
-        "token",
-        [GithubTrouble::refuse(403, r#"{"message":"This installation has been suspended"}"#)],
-    );
+    bench
+        .fake
+        .trouble("token", [Trouble::answer(403, r#"{"message":"This installation has been suspended"}"#)]);
     assert_eq!(code(destination).await, "installation_suspended");
 }
 

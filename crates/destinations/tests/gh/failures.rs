@@ -1,16 +1,12 @@
 //! Every row of the failure map (destinations.md 4.5): provoked, told, and over once its cause is.
 
-use destinations::{Retry, fakes::GithubTrouble};
+use destinations::{Retry, fakes::Trouble};
 use model::Blame::{self, Client, External};
 
 use super::*;
 
 /// Provokes a failure of each call, checks what it is told as, and that the next try works.
-async fn provoke(
-    trouble: GithubTrouble,
-    expected: (Blame, &'static str, fn(Retry) -> bool),
-    ambiguous: bool,
-) {
+async fn provoke(trouble: Trouble, expected: (Blame, &'static str, fn(Retry) -> bool), ambiguous: bool) {
     let bench = Bench::new().await;
     let destination = bench.open(json!({}));
     written(put(&destination, "A", "1", Expect::Absent).await);
@@ -57,13 +53,13 @@ fn backoff(retry: Retry) -> bool {
 #[tokio::test]
 async fn bad_credentials() {
     let said = r#"{"message":"Bad credentials CANARY-FROM-REMOTE"}"#;
-    provoke(GithubTrouble::refuse(401, said), (Client, "credentials_rejected", slowly), false).await;
+    provoke(Trouble::answer(401, said), (Client, "credentials_rejected", slowly), false).await;
 }
 
 #[tokio::test]
 async fn a_limit_with_a_time() {
     let headers = vec![("retry-after", "30".to_owned())];
-    let trouble = GithubTrouble::Answer(403, headers, "{}");
+    let trouble = Trouble::Answer(403, headers, "{}");
     let thirty = |retry| retry == Retry::After(Duration::from_secs(30));
     provoke(trouble, (External, "throttled", thirty), false).await;
 }
@@ -72,7 +68,7 @@ async fn a_limit_with_a_time() {
 async fn a_used_up_limit() {
     // The reset lies before the fake's clock: it is over at once, by GitHub's own time.
     let headers = vec![("x-ratelimit-remaining", "0".to_owned()), ("x-ratelimit-reset", "1".to_owned())];
-    let trouble = GithubTrouble::Answer(429, headers, "{}");
+    let trouble = Trouble::Answer(429, headers, "{}");
     let second = |retry| retry == Retry::After(Duration::from_secs(1));
     provoke(trouble, (External, "throttled", second), false).await;
 }
@@ -81,57 +77,57 @@ async fn a_used_up_limit() {
 async fn a_secondary_limit_without_a_time() {
     let said = r#"{"message":"You have exceeded a secondary rate limit. CANARY-FROM-REMOTE"}"#;
     let minute = |retry| retry == Retry::After(Duration::from_secs(60));
-    provoke(GithubTrouble::refuse(403, said), (External, "throttled", minute), false).await;
+    provoke(Trouble::answer(403, said), (External, "throttled", minute), false).await;
 }
 
 #[tokio::test]
 async fn a_missing_permission() {
     let said = r#"{"message":"Resource not accessible by personal access token CANARY-FROM-REMOTE"}"#;
-    provoke(GithubTrouble::refuse(403, said), (Client, "access_denied", slowly), false).await;
+    provoke(Trouble::answer(403, said), (Client, "access_denied", slowly), false).await;
 }
 
 #[tokio::test]
 async fn single_sign_on() {
     let headers = vec![("x-github-sso", "required; url=https://github.com/CANARY-FROM-REMOTE".to_owned())];
-    let trouble = GithubTrouble::Answer(403, headers, r#"{"message":"Resource protected by SAML"}"#);
+    let trouble = Trouble::Answer(403, headers, r#"{"message":"Resource protected by SAML"}"#);
     provoke(trouble, (Client, "sso_required", slowly), false).await;
 }
 
 #[tokio::test]
 async fn an_archived_repository() {
     let said = r#"{"message":"Repository was archived so is read-only."}"#;
-    provoke(GithubTrouble::refuse(403, said), (Client, "repository_archived", slowly), false).await;
+    provoke(Trouble::answer(403, said), (Client, "repository_archived", slowly), false).await;
 }
 
 #[tokio::test]
 async fn an_address_that_is_not_allowed() {
     let said =
         r#"{"message":"the organization has an IP allow list enabled, and 192.0.2.1 is not permitted"}"#;
-    provoke(GithubTrouble::refuse(403, said), (Client, "ip_not_allowed", slowly), false).await;
+    provoke(Trouble::answer(403, said), (Client, "ip_not_allowed", slowly), false).await;
 }
 
 #[tokio::test]
 async fn an_error_page() {
-    provoke(GithubTrouble::refuse(502, HTML), (External, "provider_down", backoff), false).await;
+    provoke(Trouble::answer(502, HTML), (External, "provider_down", backoff), false).await;
 }
 
 #[tokio::test]
 async fn an_internal_error() {
     let said = r#"{"message":"Server Error"}"#;
-    provoke(GithubTrouble::refuse(500, said), (External, "provider_down", backoff), false).await;
+    provoke(Trouble::answer(500, said), (External, "provider_down", backoff), false).await;
 }
 
 #[tokio::test]
 async fn a_broken_connection() {
     let bench = Bench::new().await;
     let destination = bench.open(json!({}));
-    for trouble in [GithubTrouble::Break, GithubTrouble::LoseAnswer] {
+    for trouble in [Trouble::Break, Trouble::LoseAnswer] {
         bench.fake.trouble("write", [trouble]);
         let refused = fault(put(&destination, "A", "1", Expect::Ours(None)).await);
         assert_eq!((refused.blame, refused.code, refused.ambiguous), (External, "connection_lost", true));
         written(put(&destination, "A", "1", Expect::Ours(None)).await);
     }
-    bench.fake.trouble("remove", [GithubTrouble::LoseAnswer]);
+    bench.fake.trouble("remove", [Trouble::LoseAnswer]);
     assert!(fault(remove(&destination, "A").await).ambiguous);
     remove(&destination, "A").await.unwrap();
     assert_eq!(bench.value(REPOSITORY, "A"), None);
@@ -168,7 +164,7 @@ async fn a_repository_environment_or_organization_that_is_not_there() {
 async fn a_conflict_is_githubs_once_and_the_operators_if_it_stays() {
     let bench = Bench::new().await;
     let destination = bench.open(json!({}));
-    let busy = || GithubTrouble::refuse(409, r#"{"message":"Conflict"}"#);
+    let busy = || Trouble::answer(409, r#"{"message":"Conflict"}"#);
     bench.fake.trouble("write", [busy(), busy()]);
     let first = fault(put(&destination, "A", "v", Expect::Ours(None)).await);
     assert_eq!((first.blame, first.code, first.retry), (External, "conflict", Retry::Backoff));
@@ -185,7 +181,7 @@ async fn a_conflict_is_githubs_once_and_the_operators_if_it_stays() {
 async fn what_github_does_not_accept() {
     let bench = Bench::new().await;
     let destination = bench.open(json!({}));
-    let refuse = |said| GithubTrouble::refuse(422, said);
+    let refuse = |said| Trouble::answer(422, said);
     for (said, code, retry) in [
         (r#"{"message":"Bad request - improperly encrypted secret"}"#, "encryption_refused", Retry::Slowly),
         (r#"{"message":"Invalid request. key_id wasn't supplied"}"#, "encryption_refused", Retry::Slowly),
@@ -218,10 +214,8 @@ async fn what_github_does_not_accept() {
 async fn redirects_that_may_not_be_followed() {
     let bench = Bench::new().await;
     let destination = bench.open(json!({}));
-    let to = |location: &str| GithubTrouble::Answer(307, vec![("location", location.to_owned())], "{}");
-    bench
-        .fake
-        .trouble("write", [to("https://evil.example/repos/acme/app"), GithubTrouble::refuse(301, "{}")]);
+    let to = |location: &str| Trouble::Answer(307, vec![("location", location.to_owned())], "{}");
+    bench.fake.trouble("write", [to("https://evil.example/repos/acme/app"), Trouble::answer(301, "{}")]);
     for _ in 0..2 {
         let refused = fault(put(&destination, "A", "v", Expect::Ours(None)).await);
         assert_eq!((refused.blame, refused.code, refused.retry), (Client, "moved", Retry::Slowly));
@@ -238,7 +232,7 @@ async fn answers_that_are_not_what_was_promised() {
     for operation in ["key", "list"] {
         for body in ["", "[]", "{}", HTML, r#"{"key_id":"1","key":"short"}"#] {
             let destination = bench.open(json!({}));
-            bench.fake.trouble(operation, [GithubTrouble::refuse(200, body)]);
+            bench.fake.trouble(operation, [Trouble::answer(200, body)]);
             let refused = fault(put(&destination, "A", "v", Expect::Anything).await);
             assert_eq!(
                 (refused.blame, refused.code),

@@ -1,4 +1,4 @@
-use destinations::{Retry, fakes::GithubTrouble};
+use destinations::{Retry, fakes::Trouble};
 
 use super::*;
 
@@ -18,7 +18,7 @@ async fn no_call_is_made_during_a_pause_by_any_destination_of_the_token() {
     let (one, two) = (bench.open(json!({})), bench.open(json!({"environment_name": "prod/eu 1"})));
     bench.fake.allow_token("ghp_another", true);
     let other = bench.open(json!({"access_token": "ghp_another"}));
-    bench.fake.trouble("write", [GithubTrouble::Answer(429, vec![("retry-after", "90".into())], "{}")]);
+    bench.fake.trouble("write", [Trouble::Answer(429, vec![("retry-after", "90".into())], "{}")]);
     assert_eq!(throttled(put(&one, "A", "v", Expect::Ours(None)).await), 90);
     bench.cost();
     bench.advance(Duration::from_secs(30)).await;
@@ -40,7 +40,7 @@ async fn a_limit_that_is_used_up_is_known_without_being_refused() {
     written(put(&destination, "A", "1", Expect::Absent).await);
     let reset = (bench.theirs_secs() + 600).to_string();
     let last = vec![("x-ratelimit-remaining", "0".to_owned()), ("x-ratelimit-reset", reset)];
-    bench.fake.trouble("write", [GithubTrouble::Answer(204, last, "")]);
+    bench.fake.trouble("write", [Trouble::Answer(204, last, "")]);
     written(put(&destination, "A", "2", Expect::Ours(None)).await);
     bench.cost();
     let wait = throttled(put(&destination, "A", "3", Expect::Ours(None)).await);
@@ -57,7 +57,7 @@ async fn pauses_grow_when_no_time_is_given() {
     let said = r#"{"message":"You have exceeded a secondary rate limit."}"#;
     let mut waits = Vec::new();
     for _ in 0..4 {
-        bench.fake.trouble("write", [GithubTrouble::refuse(403, said)]);
+        bench.fake.trouble("write", [Trouble::answer(403, said)]);
         let wait = throttled(put(&destination, "A", "v", Expect::Ours(None)).await);
         waits.push(wait);
         bench.advance(Duration::from_secs(wait)).await;
@@ -65,6 +65,6 @@ async fn pauses_grow_when_no_time_is_given() {
     // Reading the key went well before the first; nothing has since.
     assert_eq!(waits, [60, 120, 240, 480]);
     written(put(&destination, "A", "v", Expect::Ours(None)).await);
-    bench.fake.trouble("write", [GithubTrouble::refuse(403, said)]);
+    bench.fake.trouble("write", [Trouble::answer(403, said)]);
     assert_eq!(throttled(put(&destination, "A", "v", Expect::Ours(None)).await), 60);
 }

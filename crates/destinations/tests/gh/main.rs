@@ -9,27 +9,21 @@ mod limits;
 mod service;
 mod settings;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use destinations::{
-    Config, Destination, Encoding, Expect, Fault, FieldFault, FieldValue, Kind, Last, Mark, Mode, Net,
-    NetSettings, Put, PutOutcome, Remote, Remove, WriteId,
+    Config, Destination, Encoding, Expect, Fault, FieldFault, FieldValue, Kind, Mode, Net, PutOutcome,
+    Remote,
     fakes::{FakeGithub, RsaPem},
-    kinds,
     net::Snapshot,
+    testing::{self, Writing, fault, look, with, written},
 };
-use model::{
-    AssociationId, Clock, ManualClock, RemoteName, SecretBytes, SeededEntropy, StoreId, Timestamp,
-    json::SecretJson,
-};
+use model::{Clock, ManualClock, RemoteName, SecretBytes, Timestamp, json::SecretJson};
 use serde_json::{Value, json};
 
 const REPOSITORY: &str = "repos/acme/app";
 const ENVIRONMENT: &str = "repos/acme/app/environments/prod/eu 1";
 const ORGANIZATION: &str = "orgs/acme";
-
-/// What the pretend service puts into its refusals.
-const CANARY: &str = "CANARY-FROM-REMOTE";
 
 /// The pretend service, a clock for it, and one for us.
 struct Bench {
@@ -54,9 +48,7 @@ impl Bench {
     }
 
     fn net(&self, environment: Snapshot) -> Arc<Net> {
-        let settings =
-            NetSettings { system_roots: false, allow_private_networks: true, ..NetSettings::default() };
-        Net::new(settings, Arc::new(environment), self.ours.clone(), Arc::new(SeededEntropy::new(1))).unwrap()
+        testing::net(self.ours.clone(), testing::nearby(), environment)
     }
 
     /// A repository's secrets, with the token that works, and whatever else is said.
@@ -98,13 +90,6 @@ impl Bench {
     }
 }
 
-fn with(mut settings: Value, more: Value) -> Value {
-    if let (Value::Object(all), Value::Object(more)) = (&mut settings, more) {
-        all.extend(more);
-    }
-    settings
-}
-
 /// Lets time pass for timers, without waiting.
 async fn pass(by: Duration) {
     tokio::time::pause();
@@ -113,7 +98,7 @@ async fn pass(by: Duration) {
 }
 
 fn kind() -> &'static dyn Kind {
-    *kinds().iter().find(|kind| kind.slug() == "gh").unwrap()
+    testing::kind("gh")
 }
 
 fn try_open(
@@ -126,16 +111,6 @@ fn try_open(
         config.lay_in(kind().shared().unwrap(), app);
     }
     kind().open(&config, net)
-}
-
-fn mark(write: u8) -> Mark {
-    Mark {
-        store: StoreId::from_bytes([1; 16]),
-        epoch: 1,
-        association: AssociationId::from_bytes([2; 16]),
-        version: 1,
-        write: Some(WriteId([write; 32])),
-    }
 }
 
 async fn put(
@@ -154,40 +129,10 @@ async fn send(
     encoding: Encoding,
     expect: Expect<'_>,
 ) -> Result<PutOutcome, Fault> {
-    let (name, mark) = (RemoteName::from_kind(name), mark(1));
-    destination
-        .put(&Put {
-            name: &name,
-            value,
-            encoding,
-            mark: &mark,
-            tags: &BTreeMap::new(),
-            expect,
-            value_changed: true,
-            settings_changed: None,
-            last: Last::default(),
-        })
-        .await
-}
-
-fn written(outcome: Result<PutOutcome, Fault>) {
-    match outcome {
-        Ok(PutOutcome::Written(_)) => {}
-        other => panic!("not written: {other:?}"),
-    }
-}
-
-async fn look(destination: &Arc<dyn Destination>, name: &str) -> Result<Remote, Fault> {
-    destination.look(&RemoteName::from_kind(name)).await
+    let writing = Writing { value: value.clone(), encoding, ..Writing::new(name, "", 1) };
+    writing.expecting(expect).send(destination).await
 }
 
 async fn remove(destination: &Arc<dyn Destination>, name: &str) -> Result<(), Fault> {
-    destination.remove(&Remove { name: &RemoteName::from_kind(name), handle: None, owner: None }).await
-}
-
-/// The fault an outcome is, which repeats nothing of what the service said.
-fn fault<T: std::fmt::Debug>(outcome: Result<T, Fault>) -> Fault {
-    let fault = outcome.unwrap_err();
-    assert!(!format!("{fault:?}").contains(CANARY), "{fault:?}");
-    fault
+    testing::remove(destination, name, None, false).await
 }

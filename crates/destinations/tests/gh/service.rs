@@ -167,7 +167,7 @@ async fn a_stale_key_is_fetched_anew_once() {
         let destination = &destination;
         async move { put(destination, &format!("N{n}"), "v", Expect::Ours(None)).await }
     });
-    futures_util::future::join_all(writes).await.into_iter().for_each(written);
+    futures_util::future::join_all(writes).await.into_iter().for_each(|outcome| drop(written(outcome)));
     let cost = bench.cost();
     assert!(cost.starts_with("key 1, write "), "{cost}");
     // Used for an hour, then asked for again.
@@ -231,12 +231,12 @@ async fn writes_of_one_token_go_one_at_a_time() {
         let destination = if n % 2 == 0 { &one } else { &two };
         async move { put(destination, &format!("N{n}"), "v", Expect::Ours(None)).await }
     });
-    futures_util::future::join_all(writes).await.into_iter().for_each(written);
+    futures_util::future::join_all(writes).await.into_iter().for_each(|outcome| drop(written(outcome)));
     assert_eq!(bench.fake.most_writes_at_once(), 1);
     // Another token need not wait.
     bench.fake.allow_token("ghp_another", true);
     let other = bench.open(json!({"access_token": "ghp_another"}));
-    let slow = || destinations::fakes::GithubTrouble::Slow(Duration::from_millis(50));
+    let slow = || destinations::fakes::Trouble::Slow(Duration::from_millis(50));
     bench.fake.trouble("write", [slow(), slow()]);
     let (a, b) =
         tokio::join!(put(&one, "A", "v", Expect::Ours(None)), put(&other, "B", "v", Expect::Ours(None)));

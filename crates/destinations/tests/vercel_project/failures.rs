@@ -112,7 +112,7 @@ async fn refusals_of_one_variable_among_others() {
         let bench = Bench::new().await;
         let destination = bench.open(&["production"]);
         bench.fake.fail_item("BAD", code, 1);
-        let writings = ["GOOD", "BAD", "FINE"].map(|name| Writing::new(name, "v", 1, Expect::Absent));
+        let writings = ["GOOD", "BAD", "FINE"].map(|name| writing(name, "v", 1, Expect::Absent));
         let mut outcomes = put_all(&destination, &writings).await.into_iter();
         written(outcomes.next().unwrap());
         let refused = fault(outcomes.next().unwrap());
@@ -135,9 +135,9 @@ async fn an_array_refused_for_one_of_its_variables_is_taken_apart() {
         bench.fake.limit_variables(1000);
         let names: Vec<String> = (0..8).map(|n| format!("N{n}")).collect();
         let mut writings: Vec<Writing<'_>> =
-            names.iter().map(|name| Writing::new(name, "v", 1, Expect::Absent)).collect();
+            names.iter().map(|name| writing(name, "v", 1, Expect::Absent)).collect();
         // Not refused here: only the service knows that it is reserved.
-        writings.push(Writing::new("VERCEL_ENV", "v", 1, Expect::Absent));
+        writings.push(writing("VERCEL_ENV", "v", 1, Expect::Absent));
         let outcomes = put_all(&destination, &writings).await;
         for (n, outcome) in outcomes.into_iter().enumerate() {
             match n {
@@ -159,8 +159,7 @@ async fn an_outage_is_not_hammered() {
     bench.fake.limit_arrays(10);
     bench.fake.answer("create", [Answer::refusal(400, "TOO_MANY_KEYS"), Answer::rate_limited(NOW + 5)]);
     let names: Vec<String> = (0..40).map(|n| format!("N{n}")).collect();
-    let writings: Vec<Writing<'_>> =
-        names.iter().map(|name| Writing::new(name, "v", 1, Expect::Absent)).collect();
+    let writings: Vec<Writing<'_>> = names.iter().map(|name| writing(name, "v", 1, Expect::Absent)).collect();
     for outcome in put_all(&destination, &writings).await {
         let refused = fault(outcome);
         assert_eq!(told(&refused), (External, "throttled", After(Duration::from_secs(5))));

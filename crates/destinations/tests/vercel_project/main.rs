@@ -13,19 +13,17 @@ mod failures;
 mod oracle;
 mod service;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use destinations::{
-    Config, Destination, Encoding, Expect, Fault, FieldFault, Kind, Last, Mark, Mode, Net, NetSettings, Put,
-    PutOutcome, Receipt, Remove, WriteId, fakes::FakeVercel, kinds, net::Snapshot,
+    Config, Destination, Encoding, Expect, Fault, FieldFault, Kind, Mode, Net, Put, PutOutcome, Receipt,
+    Remove,
+    fakes::FakeVercel,
+    net::Snapshot,
+    testing::{self, Writing, create, fault, mark, put, remove, taken, with, written},
 };
-use model::{
-    AssociationId, ManualClock, RemoteName, SecretBytes, SeededEntropy, StoreId, Timestamp, json::SecretJson,
-};
+use model::{ManualClock, RemoteName, SecretBytes, Timestamp, json::SecretJson};
 use serde_json::{Value, json};
-
-/// What the pretend service puts into its refusals.
-const CANARY: &str = "CANARY-FROM-REMOTE";
 
 const NOW: i64 = 1_800_000_000;
 
@@ -43,10 +41,7 @@ impl Bench {
     }
 
     fn net(&self) -> Arc<Net> {
-        let settings =
-            NetSettings { system_roots: false, allow_private_networks: true, ..NetSettings::default() };
-        let entropy = Arc::new(SeededEntropy::new(1));
-        Net::new(settings, Arc::new(Snapshot::default()), self.clock.clone(), entropy).unwrap()
+        testing::net(self.clock.clone(), testing::nearby(), Snapshot::default())
     }
 
     fn settings(&self, environments: &[&str]) -> Value {
@@ -60,11 +55,7 @@ impl Bench {
     }
 
     fn open_with(&self, environments: &[&str], more: Value) -> Arc<dyn Destination> {
-        let mut settings = self.settings(environments);
-        if let (Value::Object(all), Value::Object(more)) = (&mut settings, more) {
-            all.extend(more);
-        }
-        try_open(settings, &self.net()).unwrap()
+        try_open(with(self.settings(environments), more), &self.net()).unwrap()
     }
 
     /// What is there under a name: `type targets=value` for each record.
@@ -92,109 +83,21 @@ impl Bench {
 }
 
 fn kind() -> &'static dyn Kind {
-    *kinds().iter().find(|kind| kind.slug() == "vercel-project").unwrap()
+    testing::kind("vercel-project")
 }
 
 fn try_open(settings: Value, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
-    let (config, _) = Config::read(kind(), &SecretJson::new(settings), Mode::Replace, None)?;
-    kind().open(&config, net)
+    testing::open(kind(), settings, net)
 }
 
-fn mark(write: u8) -> Mark {
-    Mark {
-        store: StoreId::from_bytes([1; 16]),
-        epoch: 1,
-        association: AssociationId::from_bytes([2; 16]),
-        version: 1,
-        write: Some(WriteId([write; 32])),
-    }
-}
-
-/// A put in the making.
-struct Writing<'a> {
-    name: RemoteName,
-    value: SecretBytes,
-    mark: Mark,
-    expect: Expect<'a>,
-    carry: bool,
-}
-
-impl<'a> Writing<'a> {
-    fn new(name: &str, value: &str, write: u8, expect: Expect<'a>) -> Self {
-        Self {
-            name: RemoteName::from_kind(name),
-            value: value.into(),
-            mark: mark(write),
-            expect,
-            carry: false,
-        }
-    }
+fn writing<'a>(name: &str, value: &str, write: u8, expect: Expect<'a>) -> Writing<'a> {
+    Writing::new(name, value, write).expecting(expect)
 }
 
 async fn put_all(
     destination: &Arc<dyn Destination>,
     writings: &[Writing<'_>],
 ) -> Vec<Result<PutOutcome, Fault>> {
-    let tags = BTreeMap::new();
-    let puts: Vec<Put<'_>> = writings
-        .iter()
-        .map(|writing| Put {
-            name: &writing.name,
-            value: &writing.value,
-            encoding: Encoding::Text,
-            mark: &writing.mark,
-            tags: &tags,
-            expect: writing.expect,
-            value_changed: !writing.carry,
-            settings_changed: writing.carry.then_some(&[][..]),
-            last: Last::default(),
-        })
-        .collect();
+    let puts: Vec<Put<'_>> = writings.iter().map(Writing::put).collect();
     destination.put_many(&puts).await
-}
-
-async fn put(
-    destination: &Arc<dyn Destination>,
-    name: &str,
-    value: &str,
-    write: u8,
-    expect: Expect<'_>,
-) -> Result<PutOutcome, Fault> {
-    let outcomes = put_all(destination, &[Writing::new(name, value, write, expect)]).await;
-    outcomes.into_iter().next().unwrap()
-}
-
-fn written(outcome: Result<PutOutcome, Fault>) -> Receipt {
-    match outcome {
-        Ok(PutOutcome::Written(receipt)) => receipt,
-        other => panic!("not written: {other:?}"),
-    }
-}
-
-fn taken(outcome: Result<PutOutcome, Fault>) -> destinations::Present {
-    match outcome {
-        Ok(PutOutcome::Taken(present)) => present,
-        other => panic!("not taken: {other:?}"),
-    }
-}
-
-async fn create(destination: &Arc<dyn Destination>, name: &str) -> Receipt {
-    written(put(destination, name, "v", 1, Expect::Absent).await)
-}
-
-async fn remove(
-    destination: &Arc<dyn Destination>,
-    name: &str,
-    handle: Option<&str>,
-    proved: bool,
-) -> Result<(), Fault> {
-    let (name, owner) = (RemoteName::from_kind(name), mark(0));
-    destination.remove(&Remove { name: &name, handle, owner: proved.then_some(&owner) }).await
-}
-
-/// The fault an outcome is, after making sure that it repeats nothing.
-fn fault<T: std::fmt::Debug>(outcome: Result<T, Fault>) -> Fault {
-    let fault = outcome.expect_err("this had to fail");
-    assert!(!format!("{fault} {fault:?}").contains(CANARY), "the fault repeats the answer: {fault}");
-    fault
 }

@@ -29,10 +29,10 @@ async fn everything(bench: &Bench) {
     bench.fake.plant(json!({"key": "TAKEN", "value": "t", "target": ["development", "production"]}));
     bench.fake.plant(json!({"key": "BRANCH", "value": "t", "target": ["preview"], "gitBranch": "f"}));
     let receipt = create(&all, "TWO").await;
-    let writings = ["TAKEN", "THREE"].map(|name| Writing::new(name, "v", 1, Expect::Absent));
+    let writings = ["TAKEN", "THREE"].map(|name| writing(name, "v", 1, Expect::Absent));
     assert_eq!(put_all(&all, &writings).await.len(), 2);
     written(put(&all, "TWO", "w", 2, Expect::Ours(receipt.handle.as_deref())).await);
-    let carry = Writing { carry: true, ..Writing::new("ONE", "v", 2, Expect::Ours(None)) };
+    let carry = writing("ONE", "v", 2, Expect::Ours(None)).carrying(&[]);
     written(put_all(&bench.open(&["production", "preview"]), &[carry]).await.pop().unwrap());
     written(put(&some, "TAKEN", "w", 2, Expect::Anything).await);
     remove(&all, "TWO", None, true).await.unwrap();

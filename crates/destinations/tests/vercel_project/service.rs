@@ -84,14 +84,13 @@ async fn every_kind_of_work_costs_what_it_should() {
     // A whole batch of new entries: one call, whatever the number of records.
     let destination = bench.open(&ALL);
     let names: Vec<String> = (0..25).map(|n| format!("N{n}")).collect();
-    let writings: Vec<Writing<'_>> =
-        names.iter().map(|name| Writing::new(name, "v", 1, Expect::Absent)).collect();
+    let writings: Vec<Writing<'_>> = names.iter().map(|name| writing(name, "v", 1, Expect::Absent)).collect();
     let receipts: Vec<Receipt> = put_all(&destination, &writings).await.into_iter().map(written).collect();
     assert_eq!((bench.cost(), bench.fake.names().len()), (1, 50));
     // A batch of changes: one list, one upsert.
     let handle = |n: usize| Expect::Ours(receipts[n].handle.as_deref());
     let writings: Vec<Writing<'_>> =
-        names.iter().enumerate().map(|(n, name)| Writing::new(name, "w", 2, handle(n))).collect();
+        names.iter().enumerate().map(|(n, name)| writing(name, "w", 2, handle(n))).collect();
     let again: Vec<Receipt> = put_all(&destination, &writings).await.into_iter().map(written).collect();
     assert_eq!(bench.fake.calls("list"), 1);
     assert_eq!(bench.cost(), 2);
@@ -142,10 +141,10 @@ async fn a_batch_leaves_strangers_alone_and_serves_the_others() {
     bench.fake.plant(json!({"key": "LOST", "value": "theirs", "target": ["development"]}));
     bench.fake.plant(json!({"key": "THEIRS", "value": "theirs", "target": ["preview"]}));
     let writings = [
-        Writing::new("NEW", "w", 2, Expect::Absent),
-        Writing::new("THEIRS", "w", 2, Expect::Absent),
-        Writing::new("OURS", "w", 2, Expect::Ours(ours.handle.as_deref())),
-        Writing::new("LOST", "w", 2, Expect::Ours(lost.handle.as_deref())),
+        writing("NEW", "w", 2, Expect::Absent),
+        writing("THEIRS", "w", 2, Expect::Absent),
+        writing("OURS", "w", 2, Expect::Ours(ours.handle.as_deref())),
+        writing("LOST", "w", 2, Expect::Ours(lost.handle.as_deref())),
     ];
     let mut outcomes = put_all(&destination, &writings).await.into_iter();
     let mut next = || outcomes.next().unwrap();
@@ -188,13 +187,13 @@ async fn other_environments_are_carried_to_what_is_there() {
         (&["development"], &["encrypted development=v"]),
         (&["production"], &["sensitive production=v"]),
     ] {
-        let carry = Writing { carry: true, ..Writing::new("A", "v", 1, Expect::Ours(handle.as_deref())) };
+        let carry = writing("A", "v", 1, Expect::Ours(handle.as_deref())).carrying(&[]);
         let mut outcomes = put_all(&bench.open(environments), &[carry]).await;
         assert_eq!(bench.state("A"), expected, "{environments:?}");
         handle = written(outcomes.pop().unwrap()).handle;
     }
     // After a look that finds none of the new environments, too.
-    let carry = Writing { carry: true, ..Writing::new("A", "v", 1, Expect::Absent) };
+    let carry = writing("A", "v", 1, Expect::Absent).carrying(&[]);
     written(put_all(&bench.open(&["preview"]), &[carry]).await.pop().unwrap());
     assert_eq!(bench.state("A"), ["sensitive preview=v"]);
 }
@@ -362,8 +361,7 @@ async fn arrays_that_are_too_long_are_halved_and_the_length_is_learnt() {
     let destination = bench.open(&ALL);
     bench.fake.limit_arrays(12);
     let names: Vec<String> = (0..25).map(|n| format!("N{n}")).collect();
-    let writings: Vec<Writing<'_>> =
-        names.iter().map(|name| Writing::new(name, "v", 1, Expect::Absent)).collect();
+    let writings: Vec<Writing<'_>> = names.iter().map(|name| writing(name, "v", 1, Expect::Absent)).collect();
     for outcome in put_all(&destination, &writings).await {
         written(outcome);
     }
@@ -426,23 +424,15 @@ async fn a_project_of_another_team_is_not_found() {
 async fn bytes_that_are_not_text_become_base64() {
     let bench = Bench::new().await;
     let destination = bench.open(&["production"]);
-    let (name, value, mark) = (RemoteName::from_kind("A"), SecretBytes::new(vec![0xff, 0, 1]), mark(1));
-    let put = Put {
-        name: &name,
-        value: &value,
+    let bytes = |value| Writing {
+        value: SecretBytes::new(value),
         encoding: Encoding::Binary,
-        mark: &mark,
-        tags: &BTreeMap::new(),
-        expect: Expect::Absent,
-        value_changed: true,
-        settings_changed: None,
-        last: Last::default(),
+        ..writing("A", "", 1, Expect::Absent)
     };
-    written(destination.put(&put).await);
+    bytes(vec![0xff, 0, 1]).written(&destination).await;
     assert_eq!(bench.state("A"), ["sensitive production=/wAB"]);
     // As sent, it is measured.
-    let value = SecretBytes::new(vec![0xff; 60_000]);
-    assert_eq!(fault(destination.put(&Put { value: &value, ..put }).await).code, "value_too_large");
+    assert_eq!(bytes(vec![0xff; 60_000]).fault(&destination).await.code, "value_too_large");
 }
 
 #[tokio::test]

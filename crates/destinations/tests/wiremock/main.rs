@@ -13,23 +13,18 @@ mod gcp;
 mod github;
 mod vercel;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
 use destinations::{
-    Config, Destination, Encoding, Expect, Fault, Last, Mark, Mode, Net, NetSettings, Put, PutOutcome,
-    Receipt, WriteId, kinds,
+    Destination, Expect, Fault, Net, Put, PutOutcome,
     net::{Client, Effect, Policy, Snapshot},
+    testing::{self, Writing, written},
 };
-use model::{
-    AssociationId, Clock, RemoteName, SecretBytes, SeededEntropy, StoreId, Timestamp, json::SecretJson,
-};
+use model::{Clock, Timestamp};
 use serde_json::{Value, json};
 
 #[expect(clippy::disallowed_methods, reason = "the parts are named by the environment of the test run")]
@@ -136,26 +131,11 @@ fn with_header(mut answer: Value, name: &str, value: &str) -> Value {
 }
 
 fn net() -> Arc<Net> {
-    let settings =
-        NetSettings { system_roots: false, allow_private_networks: true, ..NetSettings::default() };
-    let entropy = Arc::new(SeededEntropy::new(1));
-    Net::new(settings, Arc::new(Snapshot::default()), Arc::new(SystemClock), entropy).unwrap()
+    testing::net(Arc::new(SystemClock), testing::nearby(), Snapshot::default())
 }
 
 fn open(slug: &str, settings: Value) -> Arc<dyn Destination> {
-    let kind = *kinds().iter().find(|kind| kind.slug() == slug).unwrap();
-    let (config, _) = Config::read(kind, &SecretJson::new(settings), Mode::Replace, None).unwrap();
-    kind.open(&config, &net()).unwrap()
-}
-
-fn mark(write: u8) -> Mark {
-    Mark {
-        store: StoreId::from_bytes([1; 16]),
-        epoch: 1,
-        association: AssociationId::from_bytes([2; 16]),
-        version: 1,
-        write: Some(WriteId([write; 32])),
-    }
+    testing::open(testing::kind(slug), settings, &net()).unwrap()
 }
 
 async fn put_all(
@@ -164,22 +144,9 @@ async fn put_all(
     write: u8,
     expect: Expect<'_>,
 ) -> Vec<Result<PutOutcome, Fault>> {
-    let names: Vec<RemoteName> = names.iter().map(|name| RemoteName::from_kind(*name)).collect();
-    let (value, mark, tags) = (SecretBytes::from("v"), mark(write), BTreeMap::new());
-    let puts: Vec<Put<'_>> = names
-        .iter()
-        .map(|name| Put {
-            name,
-            value: &value,
-            encoding: Encoding::Text,
-            mark: &mark,
-            tags: &tags,
-            expect,
-            value_changed: true,
-            settings_changed: None,
-            last: Last::default(),
-        })
-        .collect();
+    let writings: Vec<Writing<'_>> =
+        names.iter().map(|name| Writing::new(*name, "v", write).expecting(expect)).collect();
+    let puts: Vec<Put<'_>> = writings.iter().map(Writing::put).collect();
     destination.put_many(&puts).await
 }
 
@@ -190,11 +157,4 @@ async fn put(
     expect: Expect<'_>,
 ) -> Result<PutOutcome, Fault> {
     put_all(destination, &[name], write, expect).await.pop().unwrap()
-}
-
-fn written(outcome: Result<PutOutcome, Fault>) -> Receipt {
-    match outcome {
-        Ok(PutOutcome::Written(receipt)) => receipt,
-        other => panic!("not written: {other:?}"),
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use destinations::fakes::{FakeGithub, GithubTrouble, RsaPem};
+use destinations::fakes::{FakeGithub, RsaPem, Trouble};
 use model::{Clock, Timestamp};
 use serde_json::{Value, json};
 
@@ -288,10 +288,10 @@ async fn an_outage_and_a_lost_answer_end_well() {
     fake.trouble(
         "write",
         [
-            GithubTrouble::refuse(502, "<html>"),
-            GithubTrouble::LoseAnswer,
-            GithubTrouble::refuse(409, "{}"),
-            GithubTrouble::Answer(403, vec![("retry-after", "1".to_owned())], "{}"),
+            Trouble::answer(502, "<html>"),
+            Trouble::LoseAnswer,
+            Trouble::answer(409, "{}"),
+            Trouble::Answer(403, vec![("retry-after", "1".to_owned())], "{}"),
         ],
     );
     set(&bench).await;

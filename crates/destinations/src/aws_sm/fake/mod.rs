@@ -9,48 +9,39 @@ mod secrets;
 mod tokens;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, header};
-use http_body_util::Full;
+use http::Method;
 use model::{Clock, SecretBytes};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use secrets::Secrets;
 pub use secrets::View;
 
 use super::sign::{self, Parts, SigningKey, Stamp};
-use crate::pretend::{Broken, Pretend, Reply, Server, Trouble};
+use crate::pretend::{Broken, Calls, Pretend, Reply, Service, Stage, Trouble};
+
+/// The usual form of its answers.
+const FORM: &str = "application/x-amz-json-1.1";
 
 /// How far a request's time may be off ours.
 const MAX_SKEW_SECS: u64 = 300;
 
 /// The running pretend AWS. It ends when this is dropped.
-pub struct FakeAws {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    /// Listens for as long as this lives.
-    _server: Server,
-}
+pub struct FakeAws(Service<State>);
 
-struct Shared {
-    clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-}
+type Shared = Stage<State>;
 
 #[derive(Default)]
 struct State {
     secrets: Secrets,
     /// Access key to secret key, and the session token it must come with.
     keys: BTreeMap<String, Key>,
-    calls: BTreeMap<String, usize>,
-    troubles: Vec<(String, VecDeque<Trouble>)>,
+    calls: Calls,
     denied: Vec<String>,
     minted: u64,
 }
@@ -65,16 +56,12 @@ impl FakeAws {
     /// Starts on a free loopback port. The access key `AKIAFAKEFAKEFAKEFAKE` with the secret
     /// [`FakeAws::SECRET_KEY`] may do everything.
     pub async fn start(clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
         let mut state = State::default();
         state.keys.insert(
             Self::ACCESS_KEY.to_owned(),
             Key { secret: Self::SECRET_KEY.into(), token: None, expired: false },
         );
-        let shared = Arc::new(Shared { clock, state: Mutex::new(state) });
-        let server = Server::start(listener, Arc::clone(&shared));
-        Ok(Self { address, shared, _server: server })
+        Ok(Self(Service::start(clock, state).await?))
     }
 
     /// The access key that works from the start.
@@ -84,32 +71,29 @@ impl FakeAws {
 
     /// The base URL of every service.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.0.url()
     }
 
     /// How often an operation was called, refused calls included. Named as in AWS's API:
     /// `CreateSecret`, `AssumeRole`; `imds` and `ecs` for the metadata services.
     pub fn calls(&self, operation: &str) -> usize {
-        self.state().calls.get(operation).copied().unwrap_or_default()
+        self.state().calls.of(operation)
     }
 
     /// All calls of Secrets Manager's own operations.
     pub fn all_calls(&self) -> usize {
         let others = ["AssumeRole", "AssumeRoleWithWebIdentity", "imds", "ecs"];
-        let state = self.state();
-        state.calls.iter().filter(|(name, _)| !others.contains(&name.as_str())).map(|(_, n)| n).sum()
+        self.state().calls.except(&others)
     }
 
     /// Starts counting anew.
     pub fn forget_calls(&self) {
-        self.state().calls.clear();
+        self.state().calls.forget();
     }
 
     /// What becomes of the coming calls of an operation, one trouble each, in order.
     pub fn trouble(&self, operation: &str, troubles: impl IntoIterator<Item = Trouble>) {
-        let mut state = self.state();
-        let queue: VecDeque<Trouble> = troubles.into_iter().collect();
-        state.troubles.push((operation.to_owned(), queue));
+        self.state().calls.trouble(operation, troubles);
     }
 
     /// Refuses an operation for lack of permission from now on, or no longer.
@@ -148,19 +132,19 @@ impl FakeAws {
 
     /// A secret as it is, seen without a call.
     pub fn view(&self, region: &str, name: &str) -> Option<View> {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().secrets.view(region, name, now)
     }
 
     /// The names in a region, sorted, those being deleted included.
     pub fn names(&self, region: &str) -> Vec<String> {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().secrets.names(region, now)
     }
 
     /// Puts a secret there that nobody asked us for.
     pub fn plant(&self, region: &str, name: &str, value: &str, tags: &[(&str, &str)]) {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         let mut state = self.state();
         let suffix = state.suffix();
         let tags: Vec<Value> = tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
@@ -176,54 +160,25 @@ impl FakeAws {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state()
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state()
     }
 }
 
 impl Pretend for Shared {
-    fn receive(
-        &self,
-        head: http::request::Parts,
-        body: Bytes,
-    ) -> impl Future<Output = Result<Reply, Broken>> + Send {
-        handle(self, head, body)
+    async fn receive(&self, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
+        let operation = tokens::operation_of(&head, &body);
+        let trouble = self.state().calls.begin(operation.clone());
+        self.meet(
+            trouble,
+            FORM,
+            |code, status| self.refusal(code, status),
+            || self.carry_out(&operation, &head, &body),
+        )
+        .await
     }
-}
-
-async fn handle(shared: &Shared, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
-    let operation = tokens::operation_of(&head, &body);
-    let trouble = {
-        let mut state = shared.state();
-        *state.calls.entry(operation.clone()).or_default() += 1;
-        state.next_trouble(&operation)
-    };
-    match trouble {
-        None => {}
-        Some(Trouble::Refuse(code, status)) => return Ok(shared.refusal(code, status)),
-        Some(Trouble::Garbage(body, status)) => return Ok(shared.answer(status, "text/html", body)),
-        Some(Trouble::Break) => return Err(Broken),
-        Some(Trouble::Hang) => std::future::pending().await,
-        Some(Trouble::Slow(time)) => tokio::time::sleep(time).await,
-        Some(Trouble::LoseAnswer) => {
-            drop(shared.carry_out(&operation, &head, &body));
-            return Err(Broken);
-        }
-    }
-    Ok(shared.carry_out(&operation, &head, &body))
 }
 
 impl State {
-    fn next_trouble(&mut self, operation: &str) -> Option<Trouble> {
-        let queue = self.troubles.iter_mut().find(|(name, queue)| name == operation && !queue.is_empty())?;
-        queue.1.pop_front()
-    }
-
     /// Six characters that no ARN had before.
     fn suffix(&mut self) -> String {
         self.minted += 1;
@@ -232,7 +187,7 @@ impl State {
 }
 
 impl Shared {
-    fn carry_out(&self, operation: &str, head: &http::request::Parts, body: &[u8]) -> Response<Full<Bytes>> {
+    fn carry_out(&self, operation: &str, head: &http::request::Parts, body: &[u8]) -> Reply {
         if let Some(answer) = self.tokens(operation, head, body) {
             return answer;
         }
@@ -255,7 +210,7 @@ impl Shared {
         let outcome = state.secrets.call(operation, &region, &request, self.clock.now(), &suffix);
         drop(state);
         match outcome {
-            Ok(answer) => self.answer(200, "application/x-amz-json-1.1", answer.to_string()),
+            Ok(answer) => self.answer(200, FORM, answer.to_string()),
             Err(code) => self.refusal(code, 400),
         }
     }
@@ -308,21 +263,9 @@ impl Shared {
         if expected == authorization { Ok(region.to_owned()) } else { Err("InvalidSignatureException") }
     }
 
-    fn refusal(&self, code: &str, status: u16) -> Response<Full<Bytes>> {
+    fn refusal(&self, code: &str, status: u16) -> Reply {
         // Real services repeat what they were sent. So does this, to catch who repeats it further.
         let body = json!({ "__type": code, "message": "refused: CANARY-FROM-REMOTE" }).to_string();
-        self.answer(status, "application/x-amz-json-1.1", body)
-    }
-
-    fn answer(&self, status: u16, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-        let now = jiff::Timestamp::from_second(self.clock.now().as_secs()).unwrap_or_default();
-        let mut answer = Response::new(Full::new(body.into()));
-        *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        answer.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-        let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        if let Ok(date) = http::HeaderValue::try_from(date) {
-            answer.headers_mut().insert(header::DATE, date);
-        }
-        answer
+        self.answer(status, FORM, body)
     }
 }

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::request::Parts;
 use model::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{FakeAzure, Refuse, Reply, refusal, reply};
+use super::{FakeAzure, Refuse};
 
 pub(super) struct Entra {
     pub(super) secret: String,
@@ -73,23 +73,22 @@ impl Entra {
         body: &[u8],
         base: &str,
         now: Timestamp,
-    ) -> Reply {
+    ) -> Result<Value, Refuse> {
         if operation == "Discovery" {
             let authority = format!("{base}/{}", FakeAzure::TENANT);
             let body = json!({"token_endpoint": format!("{authority}/oauth2/v2.0/token"),
                 "authorization_endpoint": format!("{authority}/oauth2/v2.0/authorize"),
                 "issuer": format!("{authority}/v2.0")});
-            return reply(200, "application/json", body.to_string());
+            return Ok(body);
         }
         let form = if operation == "Token" { body } else { head.uri.query().unwrap_or_default().as_bytes() };
         self.last = url::form_urlencoded::parse(form).into_owned().collect();
         if operation == "Token" { self.token(head, now) } else { self.machine(operation, head, now) }
     }
 
-    fn token(&mut self, head: &Parts, now: Timestamp) -> Reply {
+    fn token(&mut self, head: &Parts, now: Timestamp) -> Result<Value, Refuse> {
         let field = |name: &str| self.last.get(name).map(String::as_str).unwrap_or_default();
-        let refused =
-            |status, code, number| refusal("Token", &Refuse { status, code, number, ..Refuse::default() });
+        let refused = |status, code, number| Err(Refuse { status, code, number, ..Refuse::default() });
         if head.uri.path().split('/').nth(1) != Some(FakeAzure::TENANT) {
             return refused(400, "invalid_request", 90_002);
         }
@@ -117,10 +116,10 @@ impl Entra {
         if let Some(refresh_in) = self.refresh_in {
             answer["refresh_in"] = json!(refresh_in.as_secs());
         }
-        reply(200, "application/json", answer.to_string())
+        Ok(answer)
     }
 
-    fn machine(&mut self, operation: &str, head: &Parts, now: Timestamp) -> Reply {
+    fn machine(&mut self, operation: &str, head: &Parts, now: Timestamp) -> Result<Value, Refuse> {
         let has = |name: &str, value: &str| head.headers.get(name).is_some_and(|header| header == value);
         let (right, version) = match operation {
             "Machine" => (has("metadata", "true"), "2018-02-01"),
@@ -129,7 +128,7 @@ impl Entra {
         let asked = |name: &str| self.last.get(name).cloned().unwrap_or_default();
         let id = asked("client_id");
         if !right || asked("api-version") != version || !(id.is_empty() || id == FakeAzure::CLIENT_ID) {
-            return refusal(operation, &Refuse { status: 400, code: "invalid_request", ..Refuse::default() });
+            return Err(Refuse { status: 400, code: "invalid_request", ..Refuse::default() });
         }
         let resource = asked("resource");
         let token = self.mint(&resource, now);
@@ -139,7 +138,7 @@ impl Entra {
         if operation == "Machine" {
             answer["expires_in"] = json!(self.life.as_secs().to_string());
         }
-        reply(200, "application/json", answer.to_string())
+        Ok(answer)
     }
 
     fn mint(&mut self, resource: &str, now: Timestamp) -> String {

@@ -9,54 +9,36 @@ mod entra;
 mod vault;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, MutexGuard},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderValue, Method, header};
 use model::Clock;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use entra::Entra;
 pub use vault::SecretView;
 use vault::{Refused, Vault};
 
-use crate::pretend::{Broken, Pretend, Reply, Server, Trouble};
+use crate::pretend::{Broken, Calls, Pretend, Queues, Reply, Service, Stage, Trouble};
 
 /// The running pretend Azure. It ends when this is dropped.
-pub struct FakeAzure {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    /// Listens for as long as this lives.
-    _server: Server,
-}
+pub struct FakeAzure(Service<State>);
 
-struct Shared {
-    clock: Arc<dyn Clock>,
-    address: SocketAddr,
-    state: Mutex<State>,
-}
+type Shared = Stage<State>;
 
 struct State {
     vault: Vault,
     entra: Entra,
-    calls: BTreeMap<String, usize>,
-    troubles: Vec<(String, VecDeque<Next>)>,
+    calls: Calls,
+    refusals: Queues<Refuse>,
     denied: BTreeSet<String>,
     /// What challenges say tokens must be for.
     resource: String,
     last: Option<(String, String, Value)>,
-}
-
-/// What becomes of a coming call.
-enum Next {
-    Trouble(Trouble),
-    Refuse(Refuse),
 }
 
 /// A refusal, word by word.
@@ -88,47 +70,43 @@ impl FakeAzure {
 
     /// Starts on a free loopback port.
     pub async fn start(clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
         let state = State {
             vault: Vault::default(),
             entra: Entra::default(),
-            calls: BTreeMap::new(),
-            troubles: Vec::new(),
+            calls: Calls::default(),
+            refusals: Queues::default(),
             denied: BTreeSet::new(),
             resource: "https://vault.azure.net".to_owned(),
             last: None,
         };
-        let shared = Arc::new(Shared { clock, address, state: Mutex::new(state) });
-        let server = Server::start(listener, Arc::clone(&shared));
-        Ok(Self { address, shared, _server: server })
+        Ok(Self(Service::start(clock, state).await?))
     }
 
     /// The base URL of everything.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.0.url()
     }
 
     /// The port of that.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.0.stage.address.port()
     }
 
     /// How often an operation was called, refused calls included: `Set`, `Update`, `Versions`, `List`,
     /// `Get`, `Delete`, `GetDeleted`, `Recover`, `Purge`, `Token`, `Machine`, `Service`.
     pub fn calls(&self, operation: &str) -> usize {
-        self.state().calls.get(operation).copied().unwrap_or_default()
+        self.state().calls.of(operation)
     }
 
     /// All calls of the vault.
     pub fn vault_calls(&self) -> usize {
         let others = ["Token", "Machine", "Service", "Discovery"];
-        self.state().calls.iter().filter(|(name, _)| !others.contains(&name.as_str())).map(|(_, n)| n).sum()
+        self.state().calls.except(&others)
     }
 
     /// Starts counting anew.
     pub fn forget_calls(&self) {
-        self.state().calls.clear();
+        self.state().calls.forget();
     }
 
     /// Method, path with query, and body of the last call that changed something.
@@ -138,14 +116,13 @@ impl FakeAzure {
 
     /// What becomes of the coming calls of an operation, one trouble each, in order.
     pub fn trouble(&self, operation: &str, troubles: impl IntoIterator<Item = Trouble>) {
-        let queue = troubles.into_iter().map(Next::Trouble).collect();
-        self.state().troubles.push((operation.to_owned(), queue));
+        self.state().calls.trouble(operation, troubles);
     }
 
-    /// The coming calls of an operation are refused like this, in order.
+    /// The coming calls of an operation are refused like this, in order, after whatever trouble they are to
+    /// meet.
     pub fn refuse(&self, operation: &str, refusals: impl IntoIterator<Item = Refuse>) {
-        let queue = refusals.into_iter().map(Next::Refuse).collect();
-        self.state().troubles.push((operation.to_owned(), queue));
+        self.state().refusals.add(operation, refusals);
     }
 
     /// Refuses an operation for lack of permission from now on, or no longer.
@@ -205,19 +182,19 @@ impl FakeAzure {
 
     /// A secret as it is, seen without a call.
     pub fn view(&self, name: &str) -> Option<SecretView> {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().vault.view(name, now)
     }
 
     /// The names there are, those of deleted secrets included, sorted.
     pub fn names(&self) -> Vec<String> {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().vault.names(now)
     }
 
     /// Puts a secret there that nobody asked us for, in place of whatever is there.
     pub fn plant(&self, name: &str, value: &str, tags: &[(&str, &str)]) {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().vault.plant(name, value, tags, now);
     }
 
@@ -233,7 +210,7 @@ impl FakeAzure {
 
     /// Deletes a secret at once, so that it can be recovered.
     pub fn delete(&self, name: &str) {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().vault.delete_now(name, now);
     }
 
@@ -243,49 +220,30 @@ impl FakeAzure {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state()
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state()
     }
 }
 
 impl Pretend for Shared {
-    fn receive(
-        &self,
-        head: http::request::Parts,
-        body: Bytes,
-    ) -> impl Future<Output = Result<Reply, Broken>> + Send {
-        handle(self, head, body)
+    async fn receive(&self, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
+        let operation = operation_of(&head);
+        let (trouble, refuse) = {
+            let mut state = self.state();
+            let trouble = state.calls.begin(operation);
+            let refuse = if trouble.is_none() { state.refusals.next(operation) } else { None };
+            (trouble, refuse)
+        };
+        self.meet(
+            trouble,
+            FORM,
+            |code, status| self.refusal(operation, &Refuse { status, code, ..Refuse::default() }),
+            || match refuse {
+                Some(refuse) => self.refusal(operation, &refuse),
+                None => self.carry_out(operation, &head, &body),
+            },
+        )
+        .await
     }
-}
-
-async fn handle(shared: &Shared, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
-    let operation = operation_of(&head);
-    let trouble = {
-        let mut state = shared.state();
-        *state.calls.entry(operation.to_owned()).or_default() += 1;
-        state.next_trouble(operation)
-    };
-    match trouble {
-        None => {}
-        Some(Next::Refuse(refuse)) => return Ok(refusal(operation, &refuse)),
-        Some(Next::Trouble(Trouble::Refuse(code, status))) => {
-            return Ok(refusal(operation, &Refuse { status, code, ..Refuse::default() }));
-        }
-        Some(Next::Trouble(Trouble::Garbage(body, status))) => return Ok(reply(status, "text/html", body)),
-        Some(Next::Trouble(Trouble::Break)) => return Err(Broken),
-        Some(Next::Trouble(Trouble::Hang)) => std::future::pending().await,
-        Some(Next::Trouble(Trouble::Slow(time))) => tokio::time::sleep(time).await,
-        Some(Next::Trouble(Trouble::LoseAnswer)) => {
-            drop(shared.carry_out(operation, &head, &body));
-            return Err(Broken);
-        }
-    }
-    Ok(shared.carry_out(operation, &head, &body))
 }
 
 /// What a request asks for.
@@ -309,13 +267,6 @@ fn operation_of(head: &http::request::Parts) -> &'static str {
     }
 }
 
-impl State {
-    fn next_trouble(&mut self, operation: &str) -> Option<Next> {
-        let queue = self.troubles.iter_mut().find(|(name, queue)| name == operation && !queue.is_empty())?;
-        queue.1.pop_front()
-    }
-}
-
 impl Shared {
     fn carry_out(&self, operation: &str, head: &http::request::Parts, body: &[u8]) -> Reply {
         let now = self.clock.now();
@@ -323,37 +274,39 @@ impl Shared {
         let base = self.base(head);
         match operation {
             "Token" | "Discovery" | "Machine" | "Service" => {
-                return state.entra.answer(operation, head, body, &base, now);
+                return match state.entra.answer(operation, head, body, &base, now) {
+                    Ok(answer) => self.answer(200, FORM, answer.to_string()),
+                    Err(refuse) => self.refusal(operation, &refuse),
+                };
             }
             "Unknown" => {
-                return refusal(operation, &Refuse { status: 404, code: "NotFound", ..Refuse::default() });
+                return self
+                    .refusal(operation, &Refuse { status: 404, code: "NotFound", ..Refuse::default() });
             }
             _ => {}
         }
         if let Some(challenge) = state.challenge(head, &base, now) {
             let mut reply =
-                refusal(operation, &Refuse { status: 401, code: "Unauthorized", ..Refuse::default() });
+                self.refusal(operation, &Refuse { status: 401, code: "Unauthorized", ..Refuse::default() });
             if let Ok(challenge) = HeaderValue::try_from(challenge) {
                 reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             }
             return reply;
         }
         if head.method == Method::POST && !head.headers.contains_key(header::CONTENT_LENGTH) {
-            return reply(411, "text/html", "Length Required");
+            return self.answer(411, "text/html", "Length Required");
         }
         if state.denied.contains(operation) {
             let inner = Some("ForbiddenByRbac");
-            return refusal(
-                operation,
-                &Refuse { status: 403, code: "Forbidden", inner, ..Refuse::default() },
-            );
+            return self
+                .refusal(operation, &Refuse { status: 403, code: "Forbidden", inner, ..Refuse::default() });
         }
         let query = head.uri.query().unwrap_or_default();
         let request = match body {
             [] => Value::Null,
             body => match serde_json::from_slice(body) {
                 Ok(request) => request,
-                Err(_) => return refusal(operation, &BAD_PARAMETER),
+                Err(_) => return self.refusal(operation, &BAD_PARAMETER),
             },
         };
         if head.method != Method::GET {
@@ -361,12 +314,31 @@ impl Shared {
             state.last = Some((head.method.to_string(), target, request.clone()));
         }
         match state.vault.call(operation, head.uri.path(), query, &request, &base, now) {
-            Ok(Value::Null) => reply(204, "application/json", ""),
-            Ok(answer) => reply(200, "application/json", answer.to_string()),
+            Ok(Value::Null) => self.answer(204, FORM, ""),
+            Ok(answer) => self.answer(200, FORM, answer.to_string()),
             Err(Refused(status, code, inner)) => {
-                refusal(operation, &Refuse { status, code, inner, ..Refuse::default() })
+                self.refusal(operation, &Refuse { status, code, inner, ..Refuse::default() })
             }
         }
+    }
+
+    fn refusal(&self, operation: &str, refuse: &Refuse) -> Reply {
+        // Real services repeat what they were sent. So does this, to catch who repeats it further.
+        let message = "refused: CANARY-FROM-REMOTE";
+        let body = match operation {
+            "Token" | "Machine" | "Service" => {
+                json!({"error": refuse.code, "error_description": message, "error_codes": [refuse.number]})
+            }
+            _ => {
+                let inner = refuse.inner.map_or(Value::Null, |code| json!({ "code": code }));
+                json!({"error": {"code": refuse.code, "message": message, "innererror": inner}})
+            }
+        };
+        let mut reply = self.answer(refuse.status, FORM, body.to_string());
+        if let Some(seconds) = refuse.retry_after {
+            reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        reply
     }
 
     /// How the caller calls us, for links and challenges. Azure's are always encrypted.
@@ -405,31 +377,8 @@ impl State {
     }
 }
 
+/// The usual form of its answers.
+const FORM: &str = "application/json";
+
 const BAD_PARAMETER: Refuse =
     Refuse { status: 400, code: "BadParameter", inner: None, number: 0, retry_after: None };
-
-fn refusal(operation: &str, refuse: &Refuse) -> Reply {
-    // Real services repeat what they were sent. So does this, to catch who repeats it further.
-    let message = "refused: CANARY-FROM-REMOTE";
-    let body = match operation {
-        "Token" | "Machine" | "Service" => {
-            json!({"error": refuse.code, "error_description": message, "error_codes": [refuse.number]})
-        }
-        _ => {
-            let inner = refuse.inner.map_or(Value::Null, |code| json!({ "code": code }));
-            json!({"error": {"code": refuse.code, "message": message, "innererror": inner}})
-        }
-    };
-    let mut reply = reply(refuse.status, "application/json", body.to_string());
-    if let Some(seconds) = refuse.retry_after {
-        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    reply
-}
-
-fn reply(status: u16, kind: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
-    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    reply
-}

@@ -9,48 +9,38 @@ mod secrets;
 mod tokens;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, header, request::Parts};
-use http_body_util::Full;
+use http::{Method, header, request::Parts};
 use model::Clock;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 pub use secrets::GcpView;
 use secrets::{Refused, Secrets};
 use tokens::Tokens;
 
-use crate::pretend::{Broken, Pretend, Reply, Server, Trouble};
+use crate::pretend::{Broken, Calls, Pretend, Reply, Service, Stage, Trouble};
 
 /// The running pretend Google. It ends when this is dropped.
-pub struct FakeGcp {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    /// Listens for as long as this lives.
-    _server: Server,
-}
+pub struct FakeGcp(Service<State>);
 
-struct Shared {
-    clock: Arc<dyn Clock>,
-    address: SocketAddr,
-    state: Mutex<State>,
-}
+type Shared = Stage<State>;
 
 #[derive(Default)]
 struct State {
     secrets: Secrets,
     tokens: Tokens,
-    calls: BTreeMap<String, usize>,
-    troubles: Vec<(String, VecDeque<Trouble>)>,
+    calls: Calls,
     denied: Vec<String>,
     quota_projects: Vec<String>,
 }
+
+/// The usual form of its answers.
+const FORM: &str = "application/json; charset=UTF-8";
 
 /// Calls that are not Secret Manager's.
 const OTHERS: [&str; 5] = ["token", "metadata", "sts", "impersonate", "subject"];
@@ -63,39 +53,34 @@ impl FakeGcp {
 
     /// Starts on a free loopback port.
     pub async fn start(clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { clock, address, state: Mutex::default() });
-        let server = Server::start(listener, Arc::clone(&shared));
-        Ok(Self { address, shared, _server: server })
+        Ok(Self(Service::start(clock, State::default()).await?))
     }
 
     /// The base URL of everything; tokens are given at `/token`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.0.url()
     }
 
     /// How often something was called, refused calls included: `create`, `get`, `list`, `patch`, `delete`,
     /// `addVersion`, `getVersion`, `listVersions`, `access`, `destroy`, `disable`; `token`, `metadata`,
     /// `sts`, `impersonate`, `subject`.
     pub fn calls(&self, operation: &str) -> usize {
-        self.state().calls.get(operation).copied().unwrap_or_default()
+        self.state().calls.of(operation)
     }
 
     /// All calls of Secret Manager itself.
     pub fn all_calls(&self) -> usize {
-        let state = self.state();
-        state.calls.iter().filter(|(name, _)| !OTHERS.contains(&name.as_str())).map(|(_, n)| n).sum()
+        self.state().calls.except(&OTHERS)
     }
 
     /// Starts counting anew.
     pub fn forget_calls(&self) {
-        self.state().calls.clear();
+        self.state().calls.forget();
     }
 
     /// What becomes of the coming calls of an operation, one trouble each, in order.
     pub fn trouble(&self, operation: &str, troubles: impl IntoIterator<Item = Trouble>) {
-        self.state().troubles.push((operation.to_owned(), troubles.into_iter().collect()));
+        self.state().calls.trouble(operation, troubles);
     }
 
     /// Refuses an operation for lack of permission from now on, or no longer.
@@ -154,7 +139,7 @@ impl FakeGcp {
 
     /// Puts a stranger's secret with one version there, in place of what is there.
     pub fn plant(&self, name: &str, value: &str, labels: &[(&str, &str)]) {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().secrets.plant(name, value, labels, now);
     }
 
@@ -165,13 +150,13 @@ impl FakeGcp {
 
     /// Somebody adds a version to a secret. Its number.
     pub fn add_version(&self, name: &str, value: &str) -> u64 {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().secrets.add_foreign(name, value, now)
     }
 
     /// Somebody disables or destroys a version.
     pub fn end_version(&self, name: &str, number: u64, destroy: bool) {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().secrets.end_foreign(name, number, destroy, now);
     }
 
@@ -181,52 +166,21 @@ impl FakeGcp {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state()
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state()
     }
 }
 
 impl Pretend for Shared {
-    fn receive(
-        &self,
-        head: http::request::Parts,
-        body: Bytes,
-    ) -> impl Future<Output = Result<Reply, Broken>> + Send {
-        handle(self, head, body)
-    }
-}
-
-async fn handle(shared: &Shared, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
-    let call = Call::of(&head);
-    let trouble = {
-        let mut state = shared.state();
-        *state.calls.entry(call.operation.to_owned()).or_default() += 1;
-        state.next_trouble(call.operation)
-    };
-    match trouble {
-        None => {}
-        Some(Trouble::Refuse(status, http)) => return Ok(shared.refusal((status, http))),
-        Some(Trouble::Garbage(body, http)) => return Ok(shared.answer(http, "text/html", body)),
-        Some(Trouble::Break) => return Err(Broken),
-        Some(Trouble::Hang) => std::future::pending().await,
-        Some(Trouble::Slow(time)) => tokio::time::sleep(time).await,
-        Some(Trouble::LoseAnswer) => {
-            drop(shared.carry_out(&call, &head, &body));
-            return Err(Broken);
-        }
-    }
-    Ok(shared.carry_out(&call, &head, &body))
-}
-
-impl State {
-    fn next_trouble(&mut self, operation: &str) -> Option<Trouble> {
-        let queue = self.troubles.iter_mut().find(|(name, queue)| name == operation && !queue.is_empty())?;
-        queue.1.pop_front()
+    async fn receive(&self, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
+        let call = Call::of(&head);
+        let trouble = self.state().calls.begin(call.operation);
+        self.meet(
+            trouble,
+            FORM,
+            |status, http| self.refusal((status, http)),
+            || self.carry_out(&call, &head, &body),
+        )
+        .await
     }
 }
 
@@ -333,7 +287,7 @@ impl Shared {
         let outcome = state.secrets.call(call, &body, now);
         drop(state);
         match outcome {
-            Ok(answer) => self.answer(200, "application/json; charset=UTF-8", answer.to_string()),
+            Ok(answer) => self.answer(200, FORM, answer.to_string()),
             Err(refused) => self.refusal(refused),
         }
     }
@@ -347,18 +301,6 @@ impl Shared {
     fn refusal(&self, (status, http): Refused) -> Reply {
         let body =
             json!({"error": {"code": http, "message": "refused: CANARY-FROM-REMOTE", "status": status}});
-        self.answer(http, "application/json; charset=UTF-8", body.to_string())
-    }
-
-    fn answer(&self, status: u16, kind: &'static str, body: impl Into<Bytes>) -> Reply {
-        let now = jiff::Timestamp::from_second(self.clock.now().as_secs()).unwrap_or_default();
-        let mut answer = Response::new(Full::new(body.into()));
-        *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        answer.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-        let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        if let Ok(date) = http::HeaderValue::try_from(date) {
-            answer.headers_mut().insert(header::DATE, date);
-        }
-        answer
+        self.answer(http, FORM, body.to_string())
     }
 }

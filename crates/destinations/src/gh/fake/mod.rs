@@ -9,42 +9,30 @@ mod apps;
 mod secrets;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, MutexGuard},
 };
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{Method, header};
 use model::{Clock, SecretBytes};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 pub use apps::RsaPem;
 use apps::{App, Grant};
 use secrets::Scope;
 pub use secrets::Stored;
 
-use crate::pretend::{Broken, Pretend, Reply, Server};
+use crate::pretend::{Broken, Calls, Pretend, Reply, Service, Stage, Trouble};
 
 /// The running pretend GitHub. It ends when this is dropped.
 ///
 /// It begins with the repository `acme/app`, its environment `prod/eu 1`, the organization `acme` and the
 /// token [`FakeGithub::TOKEN`], which may do everything. Scopes are named by their path: `repos/acme/app`,
 /// `repos/acme/app/environments/prod/eu 1`, `orgs/acme`.
-pub struct FakeGithub {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    /// Listens for as long as this lives.
-    _server: Server,
-}
+pub struct FakeGithub(Service<State>);
 
-struct Shared {
-    clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-}
+type Shared = Stage<State>;
 
 #[derive(Default)]
 struct State {
@@ -55,34 +43,11 @@ struct State {
     moved: BTreeMap<String, String>,
     tokens: BTreeMap<String, Grant>,
     apps: BTreeMap<i64, App>,
-    calls: BTreeMap<String, usize>,
-    troubles: BTreeMap<String, VecDeque<GithubTrouble>>,
+    calls: Calls,
     denied: BTreeSet<String>,
     /// Writes under way, and the most there were at once.
     writing: (usize, usize),
     minted: u64,
-}
-
-/// What becomes of a coming call.
-#[derive(Debug, Clone)]
-pub enum GithubTrouble {
-    /// Answered with this status, these headers and this body.
-    Answer(u16, Vec<(&'static str, String)>, &'static str),
-    /// It takes effect, and the connection breaks before the answer.
-    LoseAnswer,
-    /// The connection breaks before it takes effect.
-    Break,
-    /// It never gets an answer, and does not take effect.
-    Hang,
-    /// It goes through after this time.
-    Slow(Duration),
-}
-
-impl GithubTrouble {
-    /// Refused with this status and message, and nothing else to go by.
-    pub const fn refuse(status: u16, body: &'static str) -> Self {
-        Self::Answer(status, Vec::new(), body)
-    }
 }
 
 impl FakeGithub {
@@ -91,11 +56,7 @@ impl FakeGithub {
 
     /// Starts on a free loopback port.
     pub async fn start(clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { clock, state: Mutex::default() });
-        let server = Server::start(listener, Arc::clone(&shared));
-        let fake = Self { address, shared, _server: server };
+        let fake = Self(Service::start(clock, State::default()).await?);
         fake.state().tokens.insert(Self::TOKEN.to_owned(), Grant::everything());
         fake.add_repository("acme/app");
         fake.add_scope("repos/acme/app/environments/prod/eu 1");
@@ -105,23 +66,23 @@ impl FakeGithub {
 
     /// The base URL of the API.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.0.url()
     }
 
     /// How often an operation was called, refused calls included: `key`, `list`, `look`, `write`, `remove`,
     /// `repository`, `token`.
     pub fn calls(&self, operation: &str) -> usize {
-        self.state().calls.get(operation).copied().unwrap_or_default()
+        self.state().calls.of(operation)
     }
 
     /// All calls.
     pub fn all_calls(&self) -> usize {
-        self.state().calls.values().sum()
+        self.state().calls.except(&[])
     }
 
     /// Starts counting anew.
     pub fn forget_calls(&self) {
-        self.state().calls.clear();
+        self.state().calls.forget();
     }
 
     /// The most writes and removals that were ever under way at once.
@@ -130,8 +91,8 @@ impl FakeGithub {
     }
 
     /// What becomes of the coming calls of an operation, one trouble each, in order.
-    pub fn trouble(&self, operation: &str, troubles: impl IntoIterator<Item = GithubTrouble>) {
-        self.state().troubles.entry(operation.to_owned()).or_default().extend(troubles);
+    pub fn trouble(&self, operation: &str, troubles: impl IntoIterator<Item = Trouble>) {
+        self.state().calls.trouble(operation, troubles);
     }
 
     /// Refuses an operation for lack of permission from now on, or no longer.
@@ -243,7 +204,7 @@ impl FakeGithub {
 
     /// Puts a secret there that nobody asked us for.
     pub fn plant(&self, scope: &str, name: &str, value: &str) {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         if let Some(scope) = self.state().scopes.get_mut(scope) {
             scope.secrets.insert(name.to_owned(), Stored::planted(value, now));
         }
@@ -257,15 +218,12 @@ impl FakeGithub {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state()
+        self.0.state()
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// The usual form of its answers.
+const FORM: &str = "application/json; charset=utf-8";
 
 /// A status, and a body where there is one.
 type Said = (u16, Option<Value>);
@@ -276,54 +234,34 @@ fn refusal(status: u16, message: &str) -> Said {
 }
 
 impl Pretend for Shared {
-    fn receive(
-        &self,
-        head: http::request::Parts,
-        body: Bytes,
-    ) -> impl Future<Output = Result<Reply, Broken>> + Send {
-        handle(self, head, body)
-    }
-}
-
-async fn handle(shared: &Shared, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
-    let route = Route::of(&head);
-    let trouble = {
-        let mut state = shared.state();
-        *state.calls.entry(route.operation.to_owned()).or_default() += 1;
-        state.troubles.get_mut(route.operation).and_then(VecDeque::pop_front)
-    };
-    let _writing = Writing::of(shared, &head.method);
-    match trouble {
-        None => {}
-        Some(GithubTrouble::Answer(status, headers, body)) => {
-            let mut answer = shared.answer(status, Full::new(Bytes::from_static(body.as_bytes())));
-            for (name, value) in headers {
-                if let Ok(value) = value.parse() {
-                    answer.headers_mut().insert(name, value);
+    async fn receive(&self, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
+        let route = Route::of(&head);
+        let trouble = self.state().calls.begin(route.operation);
+        let _writing = Writing::of(self, &head.method);
+        // Whoever writes at the same time is seen.
+        if trouble.is_none() && head.method != Method::GET {
+            tokio::task::yield_now().await;
+        }
+        self.meet(
+            trouble,
+            FORM,
+            |code, status| {
+                let (status, said) = refusal(status, code);
+                self.answer(status, FORM, said.map(|body| body.to_string()).unwrap_or_default())
+            },
+            || {
+                let (status, said) = self.carry_out(&route, &head, &body);
+                let text = said.map(|body| body.to_string()).unwrap_or_default();
+                let mut answer = self.answer(status, FORM, text);
+                let location = route.location(&self.state());
+                if let Some(location) = location.and_then(|location| location.parse().ok()) {
+                    answer.headers_mut().insert(header::LOCATION, location);
                 }
-            }
-            return Ok(answer);
-        }
-        Some(GithubTrouble::Break) => return Err(Broken),
-        Some(GithubTrouble::Hang) => std::future::pending().await,
-        Some(GithubTrouble::Slow(time)) => tokio::time::sleep(time).await,
-        Some(GithubTrouble::LoseAnswer) => {
-            shared.carry_out(&route, &head, &body);
-            return Err(Broken);
-        }
+                answer
+            },
+        )
+        .await
     }
-    // Whoever writes at the same time is seen.
-    if head.method != Method::GET {
-        tokio::task::yield_now().await;
-    }
-    let (status, said) = shared.carry_out(&route, &head, &body);
-    let text = said.map(|body| body.to_string()).unwrap_or_default();
-    let mut answer = shared.answer(status, Full::new(Bytes::from(text)));
-    let location = route.location(&shared.state());
-    if let Some(location) = location.and_then(|location| location.parse().ok()) {
-        answer.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(answer)
 }
 
 /// A write under way, counted.
@@ -456,18 +394,5 @@ impl Shared {
             Some(scope) => scope.call(route, body, now),
             None => refusal(404, "Not Found"),
         }
-    }
-
-    fn answer(&self, status: u16, body: Full<Bytes>) -> Response<Full<Bytes>> {
-        let now = jiff::Timestamp::from_second(self.clock.now().as_secs()).unwrap_or_default();
-        let mut answer = Response::new(body);
-        *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = answer.headers_mut();
-        headers
-            .insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json; charset=utf-8"));
-        if let Ok(date) = http::HeaderValue::try_from(now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()) {
-            headers.insert(header::DATE, date);
-        }
-        answer
     }
 }

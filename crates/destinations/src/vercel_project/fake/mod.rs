@@ -7,44 +7,35 @@
 mod project;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard},
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
-use http_body_util::Full;
+use http::{HeaderValue, Method, header, request::Parts};
 use model::Clock;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 pub use project::{ListShape, Seen};
 use project::{Project, Refused};
 
-use crate::pretend::{Broken, Pretend, Reply, Server, Trouble};
+use crate::pretend::{Broken, Calls, Pretend, Queues, Reply, Service, Stage, Trouble};
 
 /// The running pretend Vercel. It ends when this is dropped.
-pub struct FakeVercel {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    /// Listens for as long as this lives.
-    _server: Server,
-}
+pub struct FakeVercel(Service<State>);
 
-struct Shared {
-    clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-}
+type Shared = Stage<State>;
 
 #[derive(Default)]
 struct State {
     project: Project,
-    calls: BTreeMap<&'static str, usize>,
-    troubles: Vec<(String, VecDeque<Trouble>)>,
-    answers: Vec<(String, VecDeque<Answer>)>,
+    calls: Calls,
+    answers: Queues<Answer>,
     exchanges: Vec<Exchange>,
 }
+
+/// The usual form of its answers.
+const FORM: &str = "application/json; charset=utf-8";
 
 /// What is answered in place of what would be.
 #[derive(Debug, Clone)]
@@ -97,41 +88,37 @@ impl FakeVercel {
 
     /// Starts on a free loopback port.
     pub async fn start(clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { clock, state: Mutex::new(State::default()) });
-        let server = Server::start(listener, Arc::clone(&shared));
-        Ok(Self { address, shared, _server: server })
+        Ok(Self(Service::start(clock, State::default()).await?))
     }
 
     /// The base URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.0.url()
     }
 
     /// How often an operation was called, refused calls included: `create`, `list`, `edit`, `remove`.
     pub fn calls(&self, operation: &str) -> usize {
-        self.state().calls.get(operation).copied().unwrap_or_default()
+        self.state().calls.of(operation)
     }
 
     /// All calls.
     pub fn all_calls(&self) -> usize {
-        self.state().calls.values().sum()
+        self.state().calls.except(&[])
     }
 
     /// Starts counting anew.
     pub fn forget_calls(&self) {
-        self.state().calls.clear();
+        self.state().calls.forget();
     }
 
     /// What becomes of the coming calls of an operation, one trouble each, in order.
     pub fn trouble(&self, operation: &str, troubles: impl IntoIterator<Item = Trouble>) {
-        self.state().troubles.push((operation.to_owned(), troubles.into_iter().collect()));
+        self.state().calls.trouble(operation, troubles);
     }
 
     /// What the coming calls of an operation are answered instead of being carried out.
     pub fn answer(&self, operation: &str, answers: impl IntoIterator<Item = Answer>) {
-        self.state().answers.push((operation.to_owned(), answers.into_iter().collect()));
+        self.state().answers.add(operation, answers);
     }
 
     /// Refuses an operation for lack of permission from now on, or no longer.
@@ -176,7 +163,7 @@ impl FakeVercel {
     /// Puts a variable there that nobody asked us for, and answers its id. `record` is as in an answer;
     /// what it lacks is filled in.
     pub fn plant(&self, record: Value) -> String {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().project.plant(record, now)
     }
 
@@ -187,7 +174,7 @@ impl FakeVercel {
 
     /// Changes a record as a person would in the dashboard.
     pub fn change(&self, id: &str, changes: &Value) {
-        let now = self.shared.clock.now();
+        let now = self.0.now();
         self.state().project.change(id, changes, now);
     }
 
@@ -210,56 +197,27 @@ impl FakeVercel {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state()
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state()
     }
 }
 
 impl Pretend for Shared {
-    fn receive(
-        &self,
-        head: http::request::Parts,
-        body: Bytes,
-    ) -> impl Future<Output = Result<Reply, Broken>> + Send {
-        handle(self, head, body)
+    async fn receive(&self, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
+        let operation = operation_of(&head);
+        // A deletion is one to whoever makes trouble, however many it takes.
+        let name = if operation == "remove-many" { "remove" } else { operation };
+        let (trouble, answer) = {
+            let mut state = self.state();
+            (state.calls.begin(name), state.answers.next(name))
+        };
+        self.meet(
+            trouble,
+            FORM,
+            |code, status| self.respond(Answer::refusal(status, code)),
+            || self.respond(answer.unwrap_or_else(|| self.carry_out(operation, &head, &body))),
+        )
+        .await
     }
-}
-
-async fn handle(shared: &Shared, head: http::request::Parts, body: Bytes) -> Result<Reply, Broken> {
-    let operation = operation_of(&head);
-    // A deletion is one to whoever makes trouble, however many it takes.
-    let name = if operation == "remove-many" { "remove" } else { operation };
-    let (trouble, answer) = {
-        let mut state = shared.state();
-        *state.calls.entry(name).or_default() += 1;
-        (next(&mut state.troubles, name), next(&mut state.answers, name))
-    };
-    match trouble {
-        None => {}
-        Some(Trouble::Refuse(code, status)) => return Ok(respond(Answer::refusal(status, code))),
-        Some(Trouble::Garbage(body, status)) => {
-            let mut answer = Response::new(Full::from(body));
-            *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-            return Ok(answer);
-        }
-        Some(Trouble::Break) => return Err(Broken),
-        Some(Trouble::Hang) => std::future::pending().await,
-        Some(Trouble::Slow(time)) => tokio::time::sleep(time).await,
-        Some(Trouble::LoseAnswer) => {
-            drop(carry_out(shared, operation, &head, &body));
-            return Err(Broken);
-        }
-    }
-    Ok(respond(answer.unwrap_or_else(|| carry_out(shared, operation, &head, &body))))
-}
-
-fn next<T>(queues: &mut [(String, VecDeque<T>)], operation: &str) -> Option<T> {
-    queues.iter_mut().find(|(name, queue)| name == operation && !queue.is_empty())?.1.pop_front()
 }
 
 /// What a request asks for.
@@ -275,30 +233,40 @@ fn operation_of(head: &Parts) -> &'static str {
     }
 }
 
-fn carry_out(shared: &Shared, operation: &'static str, head: &Parts, body: &[u8]) -> Answer {
-    let request = match body {
-        [] => Ok(Value::Null),
-        body => serde_json::from_slice(body).map_err(|_| Refused::of(400, "bad_request")),
-    };
-    let outcome = check_access(operation, head).and(request).and_then(|request| {
-        let id = head.uri.path().rsplit('/').next().unwrap_or_default();
-        let query: BTreeMap<String, String> =
-            url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes())
-                .into_owned()
-                .collect();
-        let now = shared.clock.now();
-        let mut state = shared.state();
-        let outcome = state.project.call(operation, id, &query, &request, now);
-        let (status, answer) = match &outcome {
-            Ok((status, answer)) => (*status, answer.clone()),
-            Err(refused) => (refused.status, refused.body()),
+impl Shared {
+    fn carry_out(&self, operation: &'static str, head: &Parts, body: &[u8]) -> Answer {
+        let request = match body {
+            [] => Ok(Value::Null),
+            body => serde_json::from_slice(body).map_err(|_| Refused::of(400, "bad_request")),
         };
-        state.exchanges.push(Exchange { operation, request, status, answer });
-        outcome
-    });
-    match outcome {
-        Ok((status, body)) => Answer { status, retry_after: None, body },
-        Err(refused) => Answer { status: refused.status, retry_after: None, body: refused.body() },
+        let outcome = check_access(operation, head).and(request).and_then(|request| {
+            let id = head.uri.path().rsplit('/').next().unwrap_or_default();
+            let query: BTreeMap<String, String> =
+                url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes())
+                    .into_owned()
+                    .collect();
+            let now = self.clock.now();
+            let mut state = self.state();
+            let outcome = state.project.call(operation, id, &query, &request, now);
+            let (status, answer) = match &outcome {
+                Ok((status, answer)) => (*status, answer.clone()),
+                Err(refused) => (refused.status, refused.body()),
+            };
+            state.exchanges.push(Exchange { operation, request, status, answer });
+            outcome
+        });
+        match outcome {
+            Ok((status, body)) => Answer { status, retry_after: None, body },
+            Err(refused) => Answer { status: refused.status, retry_after: None, body: refused.body() },
+        }
+    }
+
+    fn respond(&self, answer: Answer) -> Reply {
+        let mut reply = self.answer(answer.status, FORM, answer.body.to_string());
+        if let Some(after) = answer.retry_after.and_then(|after| HeaderValue::try_from(after).ok()) {
+            reply.headers_mut().insert(header::RETRY_AFTER, after);
+        }
+        reply
     }
 }
 
@@ -317,15 +285,4 @@ fn check_access(operation: &str, head: &Parts) -> Result<(), Refused> {
     let ours = team.is_some_and(|(_, team)| team == FakeVercel::TEAM)
         && head.uri.path().split('/').nth(3) == Some(FakeVercel::PROJECT);
     if ours { Ok(()) } else { Err(Refused::of(404, "not_found")) }
-}
-
-fn respond(answer: Answer) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(answer.body.to_string()));
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    if let Some(after) = answer.retry_after.and_then(|after| HeaderValue::try_from(after).ok()) {
-        headers.insert(header::RETRY_AFTER, after);
-    }
-    response
 }
