@@ -20,6 +20,14 @@ pub enum Error {
         /// Whom we wanted.
         host: String,
     },
+    /// The address must not be connected to.
+    #[error("{host} is not connected to: {why}")]
+    Blocked {
+        /// Whom we wanted.
+        host: String,
+        /// Why, and what would be right.
+        why: String,
+    },
     /// The certificate was not accepted.
     #[error(
         "the certificate of {host} is not trusted: if a proxy or a private installation is in between, give its CA certificate"
@@ -133,6 +141,7 @@ impl Error {
             Self::Config(_) => "config",
             Self::Setup(_) => "setup",
             Self::Connect { .. } => "connect",
+            Self::Blocked { .. } => "blocked",
             Self::Certificate { .. } => "certificate",
             Self::CertificateTime { .. } => "certificate_time",
             Self::Timeout { .. } => "timeout",

@@ -27,7 +27,9 @@ pub mod text;
 pub mod totp;
 pub mod yaml;
 
-pub use client::{Around, Client, Deleted, Folder, Folders, Options, TokioWait, Transaction, Upload, Wait};
+pub use client::{
+    Around, Client, Deleted, Folder, Folders, Guard, NoAddress, Options, TokioWait, Transaction, Upload, Wait,
+};
 pub use crypto::MarkKey;
 pub use error::Error;
 pub use records::{Field, File, Found, Link, Place, Record, Scope, Unread, Unreadable, Vault, is_surely_uid};

@@ -324,6 +324,58 @@ async fn each_class_of_trouble_has_its_own_error() {
     assert!(matches!(bench.client_with(bench.config(), bad_ca), Err(Error::Setup(_))));
 }
 
+/// Allows a name while it is asked about, and not when it is connected to; and no other host.
+struct Wavering(std::sync::Mutex<Vec<(String, u16)>>, &'static [(&'static str, u16)]);
+
+#[async_trait::async_trait]
+impl keeper::Guard for Wavering {
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<std::net::IpAddr>, keeper::NoAddress> {
+        self.0.lock().unwrap().push((host.to_owned(), port));
+        if host == "lost" {
+            return Err(keeper::NoAddress::NotFound);
+        }
+        // 0: any but the usual one.
+        let open =
+            |(name, at): &(&str, u16)| *name == host && if *at == 0 { port != 443 } else { port == *at };
+        if self.1.iter().any(open) {
+            Ok(vec![[127, 0, 0, 1].into()])
+        } else {
+            Err(keeper::NoAddress::Blocked("not there".to_owned()))
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_guard_decides_about_names_when_they_are_connected_to_and_about_literals() {
+    let bench = Bench::new().await;
+    let port = bench.server.host().to_string().rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let literal = format!("127.0.0.1:{port}");
+    let name = format!("localhost:{port}");
+    for (host, open, outcome, asked) in [
+        (&name, &[("localhost", 0), ("localhost", 443)][..], None, vec![port, 443]),
+        // It led elsewhere by the time it was connected to.
+        (&name, &[("localhost", 0)], Some("blocked"), vec![port, 443]),
+        (&name, &[], Some("blocked"), vec![port]),
+        (&literal, &[], Some("blocked"), vec![port]),
+        (&format!("lost:{port}"), &[], Some("connect"), vec![port; 4]),
+        (&"lost".to_owned(), &[], Some("connect"), vec![443; 4]),
+        (&"169.254.169.254".to_owned(), &[], Some("blocked"), vec![443]),
+        (&format!("[::1]:{port}"), &[], Some("blocked"), vec![port]),
+    ] {
+        let guard = std::sync::Arc::new(Wavering(std::sync::Mutex::default(), open));
+        let around = keeper::Around { guard: Some(guard.clone()), ..bench.around() };
+        let config = bench.config().with_host(Host::parse(host).unwrap());
+        let before = bench.server.calls("get_secret");
+        let client = keeper::Client::new(config, bench.options(), around).unwrap();
+        let error = client.fetch(Scope::All).await.err();
+        assert_eq!(error.as_ref().map(Error::code), outcome, "{host} {open:?}: {error:?}");
+        let ports: Vec<u16> = guard.0.lock().unwrap().iter().map(|(_, port)| *port).collect();
+        assert_eq!(ports, asked, "{host} {open:?}");
+        let made = bench.server.calls("get_secret") - before;
+        assert_eq!(made, usize::from(outcome.is_none()), "{host} {open:?}");
+    }
+}
+
 #[tokio::test]
 async fn many_records_open_in_order() {
     let bench = Bench::new().await;

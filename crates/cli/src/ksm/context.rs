@@ -168,7 +168,8 @@ impl Ksm {
     /// What a client takes from the outside.
     pub(crate) fn around(&self) -> Around {
         let World { clock, entropy } = self.world.clone();
-        Around { entropy, clock, wait: Arc::new(TokioWait) }
+        // The host is the word of whoever runs the program.
+        Around { entropy, clock, wait: Arc::new(TokioWait), guard: None }
     }
 
     /// How a client connects to this host.

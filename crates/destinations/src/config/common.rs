@@ -51,7 +51,8 @@ pub const COMMON_FIELDS: &[Field] = &[
     Field::new(
         "allowed_ipv4_addresses",
         Shape::List,
-        "IPv4 ranges in CIDR notation that may be connected to although they are not public.",
+        "IPv4 ranges in CIDR notation that may be connected to although they are not public. An instance metadata \
+         address is opened by naming it alone (/32), never by a range.",
     )
     .checked(|text| {
         text.parse::<Ipv4Net>()
@@ -61,7 +62,8 @@ pub const COMMON_FIELDS: &[Field] = &[
     Field::new(
         "allowed_ipv6_addresses",
         Shape::List,
-        "IPv6 ranges in CIDR notation that may be connected to although they are not public.",
+        "IPv6 ranges in CIDR notation that may be connected to although they are not public. An instance metadata \
+         address is opened by naming it alone (/128), never by a range.",
     )
     .checked(|text| {
         text.parse::<Ipv6Net>().is_err().then_some("must be an IPv6 range in CIDR notation such as fd00::/8")

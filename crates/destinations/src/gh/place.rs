@@ -220,6 +220,7 @@ mod tests {
         assert_eq!(redirected(&from, "/repositories/1").unwrap(), "https://api.github.com/repositories/1");
         for elsewhere in [
             "https://evil.example/repositories/1",
+            "http://169.254.169.254/latest/meta-data/",
             "http://api.github.com/repositories/1",
             "https://api.github.com:444/repositories/1",
             "https://x@api.github.com/repositories/1",

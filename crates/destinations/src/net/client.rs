@@ -160,7 +160,7 @@ fn find<'e, T: Error + 'static>(e: &'e (dyn Error + 'static)) -> Option<&'e T> {
 }
 
 /// Nothing was sent.
-fn connect_fault(fault: Option<&ConnectFault>) -> Fault {
+pub(super) fn connect_fault(fault: Option<&ConnectFault>) -> Fault {
     match fault {
         Some(ConnectFault::Blocked(why)) => Fault::client("network_blocked", why.words()),
         Some(ConnectFault::Url) => {

@@ -118,7 +118,8 @@ impl Inner {
         let host = uri.host().ok_or(ConnectFault::Url)?;
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
-        let addresses = self.allowed_addresses(host, port, encrypted).await?;
+        let addresses =
+            allowed_addresses(&self.policy, self.resolver.as_ref(), host, port, encrypted).await?;
         let tcp = first_to_connect(&addresses, port).await?;
         // Requests are small and complete: waiting to fill a packet only delays them.
         let _ = tcp.set_nodelay(true);
@@ -131,33 +132,36 @@ impl Inner {
             Err(e) => Err(tls_fault(&e)),
         }
     }
+}
 
-    async fn allowed_addresses(
-        &self,
-        host: &str,
-        port: u16,
-        encrypted: bool,
-    ) -> Result<Vec<IpAddr>, ConnectFault> {
-        let found = match host.parse::<IpAddr>() {
-            Ok(literal) => vec![literal],
-            Err(_) => self.resolver.resolve(host).await.map_err(|e| match e.kind() {
-                io::ErrorKind::NotFound => ConnectFault::NoSuchHost,
-                _ => ConnectFault::Dns,
-            })?,
-        };
-        let mut blocked = None;
-        let mut allowed = Vec::with_capacity(found.len());
-        for address in found {
-            match self.policy.check(address, port, encrypted) {
-                Ok(()) => allowed.push(address),
-                Err(why) => blocked = Some(why),
-            }
+/// The addresses of a host that may be connected to. What is connected to must be one of these, and not what the
+/// name is looked up to a second time.
+pub(super) async fn allowed_addresses(
+    policy: &Policy,
+    resolver: &dyn Resolve,
+    host: &str,
+    port: u16,
+    encrypted: bool,
+) -> Result<Vec<IpAddr>, ConnectFault> {
+    let found = match host.parse::<IpAddr>() {
+        Ok(literal) => vec![literal],
+        Err(_) => resolver.resolve(host).await.map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => ConnectFault::NoSuchHost,
+            _ => ConnectFault::Dns,
+        })?,
+    };
+    let mut blocked = None;
+    let mut allowed = Vec::with_capacity(found.len());
+    for address in found {
+        match policy.check(address, port, encrypted) {
+            Ok(()) => allowed.push(address),
+            Err(why) => blocked = Some(why),
         }
-        match (allowed.is_empty(), blocked) {
-            (false, _) => Ok(allowed),
-            (true, Some(why)) => Err(ConnectFault::Blocked(why)),
-            (true, None) => Err(ConnectFault::NoSuchHost),
-        }
+    }
+    match (allowed.is_empty(), blocked) {
+        (false, _) => Ok(allowed),
+        (true, Some(why)) => Err(ConnectFault::Blocked(why)),
+        (true, None) => Err(ConnectFault::NoSuchHost),
     }
 }
 

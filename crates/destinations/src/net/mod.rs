@@ -14,6 +14,7 @@ mod tests;
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -29,8 +30,8 @@ pub use connect::Resolve;
 pub use environment::{Environment, Snapshot};
 pub use policy::Policy;
 
-use crate::Identity;
-use connect::{Connector, SystemResolver};
+use crate::{Fault, Identity};
+use connect::{ConnectFault, Connector, SystemResolver};
 
 /// What `cli` decides about the way out.
 #[derive(Clone)]
@@ -126,8 +127,7 @@ impl Net {
     /// The client of a policy. Policies that are equal share one, and its connections.
     pub fn client(&self, policy: &Policy) -> Client {
         let shared = &self.shared;
-        let policy =
-            if shared.settings.allow_private_networks { policy.clone().lift() } else { policy.clone() };
+        let policy = self.in_force(policy);
         let mut clients = shared.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inner) = clients.get(&policy).and_then(Weak::upgrade) {
             return Client::from_inner(inner);
@@ -142,6 +142,24 @@ impl Net {
         let client = Client::new(connector, shared.settings.call_timeout, shared.settings.max_answer);
         clients.insert(policy, Arc::downgrade(client.inner()));
         client
+    }
+
+    /// For clients that connect themselves, over TLS: the addresses of a host, or the literal it is, that may be
+    /// connected to at this port. They must connect to one of these and not look the name up again.
+    ///
+    /// # Errors
+    /// `network_blocked` when there are only others; `host_not_found`, `dns_failed`, `connect_timeout`.
+    pub async fn addresses(&self, policy: &Policy, host: &str, port: u16) -> Result<Vec<IpAddr>, Fault> {
+        let (shared, policy) = (&self.shared, self.in_force(policy));
+        let found = connect::allowed_addresses(&policy, shared.resolver.as_ref(), host, port, true);
+        tokio::time::timeout(shared.settings.connect_timeout, found)
+            .await
+            .unwrap_or(Err(ConnectFault::Timeout))
+            .map_err(|fault| client::connect_fault(Some(&fault)))
+    }
+
+    fn in_force(&self, policy: &Policy) -> Policy {
+        if self.shared.settings.allow_private_networks { policy.clone().lift() } else { policy.clone() }
     }
 
     /// Variables and files, for credential chains.

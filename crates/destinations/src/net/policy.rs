@@ -37,7 +37,10 @@ impl Blocked {
                 "the address is not public; allow its range with allowed_ipv4_addresses or \
                  allowed_ipv6_addresses, or sync.allow_private_networks on the server"
             }
-            Self::Metadata => "instance metadata addresses are not destinations",
+            Self::Metadata => {
+                "the address is one where a cloud hands out credentials; a range does not open it, only the \
+                 address itself in allowed_ipv4_addresses (/32) or allowed_ipv6_addresses (/128)"
+            }
             Self::PlainText => "plain http to a public address would show secrets to the network; use https",
         }
     }
@@ -89,6 +92,14 @@ impl Policy {
         self
     }
 
+    /// Whether this very address is allowed, and not only a range it is in.
+    fn names(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => self.ipv4.iter().any(|range| range.prefix_len() == 32 && range.addr() == v4),
+            IpAddr::V6(v6) => self.ipv6.iter().any(|range| range.prefix_len() == 128 && range.addr() == v6),
+        }
+    }
+
     /// Whether a connection may be made.
     pub(crate) fn check(&self, address: IpAddr, port: u16, encrypted: bool) -> Result<(), Blocked> {
         let unmapped = unmap(address);
@@ -96,7 +107,7 @@ impl Policy {
             IpAddr::V4(v4) => self.ipv4.iter().any(|range| range.contains(&v4)),
             IpAddr::V6(v6) => self.ipv6.iter().any(|range| range.contains(&v6)),
         };
-        if !self.metadata && !allowed && is_metadata(unmapped) {
+        if !self.metadata && is_metadata(unmapped) && !self.names(unmapped) {
             return Err(Blocked::Metadata);
         }
         if self.lifted {
@@ -132,18 +143,45 @@ fn unmap(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The addresses at which AWS (instances, ECS tasks, EKS pods), Azure and Google Cloud hand out
-/// credentials.
+/// The addresses at which clouds hand out credentials and start-up scripts to whoever asks from inside: AWS
+/// (instances, ECS tasks, EKS pods), Azure and its wire server, Google, Alibaba, Oracle (and its older
+/// 192.0.0.192), OpenStack, Tencent, Scaleway. Most others answer at 169.254.169.254 too.
 fn is_metadata(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => {
-            matches!(v4.octets(), [169, 254, 169, 254] | [169, 254, 170, 2 | 23] | [168, 63, 129, 16])
-        }
-        IpAddr::V6(v6) => matches!(
-            v6.segments(),
-            [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254 | 0x23] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254]
+        IpAddr::V4(v4) => matches!(
+            v4.octets(),
+            [169, 254, 169, 254]
+                | [169, 254, 170, 2 | 23]
+                | [168, 63, 129, 16]
+                | [100, 100, 100, 200]
+                | [192, 0, 0, 192]
+                | [169, 254, 0, 23]
+                | [169, 254, 42, 42]
         ),
+        IpAddr::V6(v6) => {
+            let known = matches!(
+                v6.segments(),
+                [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254 | 0x23]
+                    | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254]
+                    | [0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
+                    | [0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
+                    | [0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x42]
+            );
+            known || carried(v6).is_some_and(|v4| is_metadata(IpAddr::V4(v4)))
+        }
     }
+}
+
+/// The IPv4 address that an IPv6 address of an old or local translation carries: IPv4-compatible, 6to4
+/// (RFC 3056), the local prefix (RFC 8215).
+fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let (high, low) = match address.segments() {
+        [0, 0, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] | [0x2002, high, low, ..] => {
+            (high, low)
+        }
+        _ => return None,
+    };
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
 /// Whether an address is in the IANA special-purpose registries, multicast, or not given out as
@@ -304,25 +342,51 @@ mod tests {
         }
     }
 
+    /// The address itself, as each form of it is judged.
+    const METADATA: &[(&str, &str)] = &[
+        ("169.254.169.254", "169.254.169.254/32"),
+        ("169.254.170.2", "169.254.170.2/32"),
+        ("169.254.170.23", "169.254.170.23/32"),
+        ("168.63.129.16", "168.63.129.16/32"),
+        ("100.100.100.200", "100.100.100.200/32"),
+        ("192.0.0.192", "192.0.0.192/32"),
+        ("169.254.0.23", "169.254.0.23/32"),
+        ("169.254.42.42", "169.254.42.42/32"),
+        ("::ffff:169.254.169.254", "169.254.169.254/32"),
+        ("64:ff9b::a9fe:a9fe", "169.254.169.254/32"),
+        ("fd00:ec2::254", "fd00:ec2::254/128"),
+        ("fd00:ec2::23", "fd00:ec2::23/128"),
+        ("fd20:ce::254", "fd20:ce::254/128"),
+        ("fd00:c1::a9fe:a9fe", "fd00:c1::a9fe:a9fe/128"),
+        ("fe80::a9fe:a9fe", "fe80::a9fe:a9fe/128"),
+        ("fd00:42::42", "fd00:42::42/128"),
+        ("::a9fe:a9fe", "::a9fe:a9fe/128"),
+        ("64:ff9b:1::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe/128"),
+        ("2002:a9fe:a9fe::1", "2002:a9fe:a9fe::1/128"),
+    ];
+
     #[test]
-    fn metadata_is_never_a_destination_unless_named() {
-        for address in [
-            "169.254.169.254",
-            "169.254.170.2",
-            "169.254.170.23",
-            "168.63.129.16",
-            "fd00:ec2::254",
-            "fd00:ec2::23",
-            "::ffff:169.254.169.254",
-            "64:ff9b::a9fe:a9fe",
-            "fd20:ce::254",
-        ] {
-            assert_eq!(verdict(&Policy::default(), address, 80), Err(Blocked::Metadata), "{address}");
-            assert_eq!(verdict(&Policy::default().lift(), address, 80), Err(Blocked::Metadata), "{address}");
+    fn a_metadata_address_is_opened_by_its_own_name_and_by_no_range() {
+        let wide = policy(
+            &["0.0.0.0/0", "169.254.0.0/16", "169.254.169.254/31", "100.64.0.0/10", "168.63.129.0/24"],
+            &["::/0", "fd00::/8", "fd00:ec2::254/127", "fe80::/10"],
+            &[],
+        );
+        for (address, itself) in METADATA {
+            let named =
+                if itself.contains(':') { policy(&[], &[itself], &[]) } else { policy(&[itself], &[], &[]) };
+            for closed in [Policy::default(), Policy::default().lift(), wide.clone(), wide.clone().lift()] {
+                assert_eq!(verdict(&closed, address, 80), Err(Blocked::Metadata), "{address}");
+                assert_eq!(verdict(&closed, address, 443), Err(Blocked::Metadata), "{address}");
+            }
+            assert_eq!(verdict(&named, address, 80), Ok(()), "{address}");
+            assert_eq!(verdict(&named, address, 8080), Err(Blocked::Port), "{address}");
             assert_eq!(verdict(&Policy::of_operator(), address, 80), Ok(()), "{address}");
         }
-        let named = policy(&["169.254.169.254/32"], &[], &[]);
-        assert_eq!(verdict(&named, "169.254.169.254", 80), Ok(()));
+        // Their neighbours are opened by the range.
+        for neighbour in ["169.254.169.253", "100.100.100.201", "fd00:ec2::255", "168.63.129.17"] {
+            assert_eq!(verdict(&wide, neighbour, 443), Ok(()), "{neighbour}");
+        }
     }
 
     #[test]
@@ -403,7 +467,8 @@ mod tests {
             let range = Ipv4Net::new(Ipv4Addr::from_bits(bits), len).unwrap().trunc();
             let policy = policy(&[&range.to_string()], &[], &[]);
             let inside = address >= range.network() && address <= range.broadcast();
-            let expected = inside || !naive_special(address);
+            let metadata = METADATA.iter().any(|(known, _)| *known == address.to_string());
+            let expected = if metadata { inside && len == 32 } else { inside || !naive_special(address) };
             prop_assert_eq!(policy.check(address.into(), 443, true).is_ok(), expected);
         }
     }

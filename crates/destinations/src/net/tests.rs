@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Config, Fault, FieldValue};
+use crate::{Config, FieldValue};
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
@@ -149,6 +149,72 @@ async fn of_several_addresses_only_allowed_ones_are_tried() {
     assert!(call(&client, &format!("http://two.example:{}/", server.port)).await.is_ok());
     assert_eq!(code(&client, "http://none.example/").await, "host_not_found");
     assert_eq!(code(&client, "http://unknown.example/").await, "host_not_found");
+}
+
+/// A name that leads elsewhere each time it is looked up.
+struct Rebinding(Vec<&'static str>, AtomicUsize);
+
+impl Resolve for Rebinding {
+    fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        let turn = self.1.fetch_add(1, Ordering::Relaxed);
+        let answer = self.0[turn.min(self.0.len() - 1)].split(' ').map(|a| a.parse().unwrap()).collect();
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_mind_is_judged_by_the_address_connected_to() {
+    // Each answer is asked for a connection of its own: the server ends one after every answer.
+    let server = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await;
+    let answers =
+        vec!["127.0.0.1", "169.254.169.254", "10.0.0.1", "fd00:ec2::254", "169.254.169.254 127.0.0.1"];
+    let resolver = Arc::new(Rebinding(answers, AtomicUsize::new(0)));
+    let net = net(NetSettings { resolver: Some(resolver.clone()), ..NetSettings::default() });
+    let client = net.client(&allowing(&["127.0.0.0/8", "169.254.0.0/16"], &[server.port]));
+    let url = format!("http://inside.example:{}/latest/meta-data/", server.port);
+    assert!(call(&client, &url).await.is_ok());
+    for _ in 0..3 {
+        assert_eq!(code(&client, &url).await, "network_blocked");
+    }
+    // One of two addresses may be connected to, and only that one is.
+    assert!(call(&client, &url).await.is_ok());
+    assert_eq!(server.connections.load(Ordering::Relaxed), 2);
+    assert_eq!(resolver.1.load(Ordering::Relaxed), 5, "a name is looked up once for a connection");
+}
+
+#[tokio::test]
+async fn a_redirect_to_metadata_leads_nowhere() {
+    let answer = "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://169.254.169.254/latest/api/token\r\n\
+        content-length: 0\r\n\r\n";
+    let server = server(answer).await;
+    let client = open_net().client(&allowing(&["169.254.0.0/16", "127.0.0.0/8"], &[server.port]));
+    let answer = call(&client, &format!("http://127.0.0.1:{}/", server.port)).await.unwrap();
+    assert_eq!((answer.status, answer.body.len()), (StatusCode::TEMPORARY_REDIRECT, 0));
+}
+
+#[tokio::test]
+async fn who_connects_himself_is_told_what_he_may_connect_to() {
+    let table = Table(vec![
+        ("inside.example", vec!["127.0.0.1", "169.254.169.254", "203.0.113.9"]),
+        ("metadata.example", vec!["169.254.169.254"]),
+    ]);
+    let net = net(NetSettings { resolver: Some(Arc::new(table)), ..NetSettings::default() });
+    let policy = allowing(&["127.0.0.0/8", "169.254.0.0/16"], &[8443]);
+    let ask = async |host: &str, port| {
+        let found = net.addresses(&policy, host, port).await;
+        found.map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>()).map_err(|f| f.code)
+    };
+    assert_eq!(ask("inside.example", 8443).await, Ok(vec!["127.0.0.1".to_owned()]));
+    assert_eq!(ask("127.0.0.2", 443).await, Ok(vec!["127.0.0.2".to_owned()]));
+    for (host, port, fault) in [
+        ("metadata.example", 443, "network_blocked"),
+        ("169.254.169.254", 443, "network_blocked"),
+        ("10.0.0.1", 443, "network_blocked"),
+        ("inside.example", 22, "network_blocked"),
+        ("unknown.example", 443, "host_not_found"),
+    ] {
+        assert_eq!(ask(host, port).await, Err(fault), "{host}:{port}");
+    }
 }
 
 #[tokio::test]

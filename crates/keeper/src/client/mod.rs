@@ -7,6 +7,7 @@ mod answer;
 mod cache;
 mod files;
 mod folders;
+mod guard;
 mod read;
 mod server_keys;
 mod transport;
@@ -18,6 +19,7 @@ use model::{Clock, Entropy, SecretBytes};
 
 pub use files::Upload;
 pub use folders::{Folder, Folders};
+pub use guard::{Guard, NoAddress};
 pub use transport::{TokioWait, Wait};
 pub use write::{Deleted, Transaction};
 
@@ -37,6 +39,8 @@ pub struct Around {
     pub clock: Arc<dyn Clock>,
     /// Waiting between attempts.
     pub wait: Arc<dyn Wait>,
+    /// Which addresses may be connected to; `None`: all of them.
+    pub guard: Option<Arc<dyn Guard>>,
 }
 
 impl fmt::Debug for Around {

@@ -1,6 +1,10 @@
 //! Requests as Keeper wants them: sealed, signed, and tried again within bounds (keeper.md 3.5, 3.8).
 
-use std::{error::Error as _, sync::Mutex, time::Duration};
+use std::{
+    error::Error as _,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use model::{Entropy, SecretBytes};
@@ -8,7 +12,11 @@ use reqwest::{StatusCode, header};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Around, Options, cache, server_keys::ServerKeys};
+use super::{
+    Around, Options, cache,
+    guard::{Guard, Guarded, NoAddress, USUAL_PORT},
+    server_keys::ServerKeys,
+};
 use crate::{
     Error,
     config::{Config, Host},
@@ -88,7 +96,7 @@ impl Transport {
         // Opened to sign with.
         let signer = PrivateKey::from_pkcs8(config.private_key.expose())?;
         Ok(Self {
-            http: http_client(&options)?,
+            http: http_client(&options, around.guard.as_ref())?,
             host: config.host.clone(),
             key_id: Mutex::new(keys.first_id(config)),
             keys,
@@ -220,17 +228,15 @@ impl Transport {
         let wrapped = server_key.seal(key.expose(), self.entropy())?;
         let body = key.seal(payload, self.entropy())?;
         let signature = self.signer.sign(&[wrapped.as_slice(), &body].concat())?;
-        let response = self
+        let request = self
             .http
             .post(format!("https://{}/api/rest/sm/v1/{path}", self.host))
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .header("PublicKeyId", id)
             .header("TransmissionKey", to_base64(&wrapped))
             .header(header::AUTHORIZATION, format!("Signature {}", to_base64(&signature)))
-            .body(body)
-            .send()
-            .await
-            .map_err(|e| self.network(&e))?;
+            .body(body);
+        let response = self.execute(request).await?;
         let status = response.status().as_u16();
         Ok((status, self.body(response).await?))
     }
@@ -269,10 +275,36 @@ impl Transport {
         }
     }
 
+    /// Sends a request where the guard lets it go. Names are looked up by the guard when they are connected to;
+    /// literal addresses and unusual ports are asked about here.
+    async fn execute(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Error> {
+        let request = request.build().map_err(|e| self.network(&e))?;
+        if let Some(guard) = &self.around.guard {
+            let (host, literal) = match request.url().host() {
+                Some(url::Host::Domain(name)) => (name.to_owned(), false),
+                Some(url::Host::Ipv4(address)) => (address.to_string(), true),
+                Some(url::Host::Ipv6(address)) => (address.to_string(), true),
+                None => return Err(Error::Connect { host: self.host.to_string() }),
+            };
+            let port = request.url().port_or_known_default().unwrap_or(USUAL_PORT);
+            if literal || port != USUAL_PORT {
+                match guard.addresses(&host, port).await {
+                    Ok(_) => {}
+                    Err(NoAddress::Blocked(why)) => return Err(Error::Blocked { host, why }),
+                    Err(NoAddress::NotFound) => return Err(Error::Connect { host }),
+                }
+            }
+        }
+        self.http.execute(request).await.map_err(|e| self.network(&e))
+    }
+
     pub(super) fn network(&self, error: &reqwest::Error) -> Error {
         let host = self.host.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
+            if let Some(NoAddress::Blocked(why)) = cause.downcast_ref() {
+                return Error::Blocked { host, why: why.clone() };
+            }
             if let Some(rustls::Error::InvalidCertificate(why)) = cause.downcast_ref() {
                 return if is_of_time(why) {
                     Error::CertificateTime { host }
@@ -298,7 +330,7 @@ impl Transport {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<(StatusCode, Vec<u8>), Error> {
-        let response = request.send().await.map_err(|e| self.network(&e))?;
+        let response = self.execute(request).await?;
         let status = response.status();
         Ok((status, self.body(response).await?))
     }
@@ -341,7 +373,7 @@ fn seconds(value: &serde_json::Value) -> Option<Duration> {
     reason = "keeper may import only `model`; the rules of the house's own \
     client (no redirects, no proxy from the environment, time limits, bounded bodies) are kept right here"
 )]
-fn http_client(options: &Options) -> Result<reqwest::Client, Error> {
+fn http_client(options: &Options, guard: Option<&Arc<dyn Guard>>) -> Result<reqwest::Client, Error> {
     // reqwest takes the process-wide provider; whoever came first has chosen the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
@@ -351,6 +383,9 @@ fn http_client(options: &Options) -> Result<reqwest::Client, Error> {
         .connect_timeout(options.connect_timeout)
         .timeout(options.request_timeout)
         .referer(false);
+    if let Some(guard) = guard {
+        builder = builder.dns_resolver(Guarded(Arc::clone(guard)));
+    }
     if let Some(pem) = &options.extra_ca {
         let certificates = reqwest::Certificate::from_pem_bundle(pem)
             .ok()

@@ -53,6 +53,7 @@ impl Bench {
             entropy: Arc::new(SeededEntropy::new(seed)),
             clock: self.clock.clone(),
             wait: self.waits.clone(),
+            guard: None,
         }
     }
 

@@ -107,7 +107,7 @@ impl Bench {
             store: store.clone(),
             source: Arc::new(KvSource::new(store.clone(), Arc::clone(&clock))),
             kinds: destinations::kinds().iter().map(|kind| own(*kind)).collect(),
-            net,
+            net: Arc::clone(&net),
             identity: Some(Arc::new(IdentityIssuer::new(
                 store.clone(),
                 Arc::clone(&clock),
@@ -125,7 +125,7 @@ impl Bench {
         engine.observe(metrics.clone());
         engine.start().await.unwrap();
         let app = App::new(AppParts {
-            net: None,
+            net: Some(net),
             store: store.clone(),
             clock,
             entropy,

@@ -46,8 +46,19 @@ impl Setting {
     }
 
     async fn mount(&self) -> Reply {
-        let options = json!({"ksm_config": self.config, "interval": "10s"});
+        let options = json!({"ksm_config": self.config, "interval": "10s",
+            "allowed_ipv4_addresses": "127.0.0.0/8", "allowed_ports": self.port()});
         self.bench.post("sys/mounts/k", json!({"type": "keeper", "options": options})).await
+    }
+
+    fn port(&self) -> String {
+        self.keeper.host().to_string().rsplit(':').next().unwrap().to_owned()
+    }
+
+    /// The mount's options, as they are shown.
+    fn shown(&self) -> Value {
+        json!({"version": "2", "interval": "10s", "allowed_ipv4_addresses": "127.0.0.0/8",
+            "allowed_ports": self.port()})
     }
 
     fn record(&self, title: &str, password: &str) -> String {
@@ -103,7 +114,7 @@ async fn records_are_secrets_under_their_folders_and_titles() {
     assert_eq!(setting.read("Production/A_B/%E6%9C%AC%E7%95%AA").await["data"], json!({"password": "本番"}));
     let mount = bench.get("sys/mounts/k").await.data();
     assert_eq!(mount["type"], "keeper");
-    assert_eq!(mount["options"], json!({"version": "2", "interval": "10s"}));
+    assert_eq!(mount["options"], setting.shown());
     assert!(mount["accessor"].as_str().unwrap().starts_with("keeper_"));
     for path in ["sys/mounts", "sys/mounts/k/tune", "k/config"] {
         bench.get(path).await.ok();
@@ -164,6 +175,7 @@ async fn what_is_wrong_with_a_mount_is_said() {
         (json!({}), "options.ksm_config"),
         (json!({"ksm_config": "rubbish"}), "options.ksm_config"),
         (json!({"ksm_config": setting.config, "interval": "1s"}), "options.interval"),
+        (json!({"ksm_config": setting.config, "allowed_ports": "all"}), "options.allowed_ports"),
     ] {
         let reply = setting.bench.post("sys/mounts/k", json!({"type": "keeper", "options": options})).await;
         assert_eq!(reply.status, 400);
@@ -173,6 +185,45 @@ async fn what_is_wrong_with_a_mount_is_said() {
     assert_eq!(setting.mount().await.status, 400, "the path is taken");
     setting.poll().await;
     assert_eq!(setting.keeper.calls("get_secret"), 1);
+}
+
+#[tokio::test]
+async fn keeper_is_connected_to_where_the_guard_of_addresses_allows_it_and_nowhere_else() {
+    let setting = Setting::new().await;
+    let bench = &setting.bench;
+    setting.record("API", "first");
+    let failed = async || bench.get("k/config").await.data()["last_error"].as_str().unwrap_or("").to_owned();
+    let options = json!({"ksm_config": setting.config, "interval": "10s"});
+    bench.post("sys/mounts/k", json!({"type": "keeper", "options": options})).await.ok();
+    // One after the other what is missing; what is opened holds at once.
+    for (options, said) in [
+        (json!({}), "allowed_ports"),
+        (json!({"allowed_ports": setting.port()}), "allowed_ipv4_addresses"),
+        (json!({"allowed_ports": setting.port(), "allowed_ipv4_addresses": "10.0.0.0/8"}), "is not public"),
+    ] {
+        bench.post("sys/mounts/k/tune", json!({ "options": options })).await.ok();
+        setting.poll().await;
+        let error = failed().await;
+        assert!(error.contains("is not connected to") && error.contains(said), "{error}");
+    }
+    assert_eq!(setting.keeper.calls("get_secret"), 0);
+    let options = json!({"allowed_ports": setting.port(), "allowed_ipv4_addresses": "127.0.0.0/8"});
+    bench.post("sys/mounts/k/tune", json!({ "options": options })).await.ok();
+    setting.poll().await;
+    assert_eq!((failed().await, setting.keeper.calls("get_secret")), (String::new(), 1));
+    assert_eq!(setting.read("API").await["data"], json!({"password": "first"}));
+
+    // The machine's metadata service is no Keeper, however wide the range.
+    let config = setting.keeper.add_bound_device(setting.app).unwrap();
+    let host = keeper::config::Host::parse("169.254.169.254").unwrap();
+    let config = config.with_host(host).to_base64().expose_text().unwrap().to_owned();
+    let options = json!({"ksm_config": config, "allowed_ipv4_addresses": "169.254.0.0/16"});
+    bench.post("sys/mounts/k/tune", json!({ "options": options })).await.ok();
+    setting.poll().await;
+    let error = failed().await;
+    assert!(error.contains("169.254.169.254 is not connected to"), "{error}");
+    assert!(error.contains("a range does not open it"), "{error}");
+    assert_eq!(setting.read("API").await["data"], json!({"password": "first"}), "what is there stays");
 }
 
 /// Unknown is never absent: whatever a poll meets, what was delivered stays.
@@ -234,7 +285,7 @@ async fn tuning_takes_another_configuration_and_disabling_forgets_it() {
     bench.app.do_polls().await;
     assert_eq!(setting.read("Theirs").await["data"], json!({"password": "x"}));
     assert_eq!(setting.status("API").await, 404, "another application does not share it");
-    assert_eq!(bench.get("sys/mounts/k").await.data()["options"], json!({"version": "2", "interval": "10s"}));
+    assert_eq!(bench.get("sys/mounts/k").await.data()["options"], setting.shown());
     bench.raw("DELETE", "sys/mounts/k", "").await.ok();
     bench.app.do_chores().await.unwrap();
     let before = setting.keeper.calls("get_secret");

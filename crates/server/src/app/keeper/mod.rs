@@ -16,6 +16,7 @@
 
 mod paths;
 mod poll;
+mod reach;
 mod settings;
 
 use std::{

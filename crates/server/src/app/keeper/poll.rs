@@ -2,15 +2,21 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
+use destinations::net::Policy;
 use keeper::{Around, Client, Folders, Found, Record, Scope, TokioWait, Vault};
 use model::SecretPath;
 use store::{Revision, records::Mount};
 use tokio::time::Instant;
 
-use super::{Report, paths, settings};
+use super::{
+    Report, paths,
+    reach::{self, WayOut},
+    settings,
+};
 use crate::app::{App, AppError, kv::mirror};
 
 /// After so many failures in a row the next poll is so many intervals away, at most.
@@ -23,7 +29,8 @@ const TITLE: &str = "keeper_title";
 /// What this process knows of a mount.
 #[derive(Default)]
 pub(super) struct Poll {
-    client: Option<(Revision, Client)>,
+    /// Made of these settings, to connect under this policy.
+    client: Option<((Revision, Policy), Client)>,
     due: Option<Instant>,
     /// By UID; read from the store before the first poll.
     known: Option<HashMap<String, Known>>,
@@ -89,17 +96,22 @@ impl Poll {
                 "the mount has no Keeper configuration: tune it with options.ksm_config",
             ));
         };
-        if self.client.as_ref().is_some_and(|(known, _)| *known == revision) {
+        let made_of = (revision, reach::policy(mount));
+        if self.client.as_ref().is_some_and(|(known, _)| *known == made_of) {
             return Ok(false);
         }
+        let net = app.net.clone().ok_or_else(|| {
+            AppError::invalid("this server has no way out over which Keeper could be asked")
+        })?;
         let around = Around {
             entropy: app.entropy.clone(),
             clock: app.clock.clone(),
-            wait: std::sync::Arc::new(TokioWait),
+            wait: Arc::new(TokioWait),
+            guard: Some(Arc::new(WayOut { net, policy: made_of.1.clone() })),
         };
         let client = Client::new(settings.config()?, app.keepers.options.clone(), around)
             .map_err(|error| AppError::invalid(error.to_string()))?;
-        self.client = Some((revision, client));
+        self.client = Some((made_of, client));
         Ok(true)
     }
 

@@ -7,7 +7,7 @@ use model::{MountAccessor, SecretBytes, parse_duration};
 use serde::{Deserialize, Serialize, Serializer};
 use store::{Revision, records::Mount};
 
-use super::{App, AppError};
+use super::{App, AppError, reach};
 use crate::app::entries::Table;
 
 /// The mount option with the configuration. It is taken out before options are kept.
@@ -54,6 +54,7 @@ pub(in crate::app) fn take(options: &mut BTreeMap<String, String>) -> Result<Opt
     if let Some(interval) = options.get(INTERVAL) {
         check_interval(interval)?;
     }
+    reach::check(options)?;
     let Some(config) = options.remove(CONFIG).map(SecretBytes::from) else { return Ok(None) };
     let settings = Settings { config };
     settings.config()?;
