@@ -12,13 +12,25 @@ use serde_json::{Value, json};
 use server::{
     app::{
         App, AppParts, NoSignal, Settings,
-        core::{Alone, Core, CoreParts, Opened, Opener, Unsealing},
+        core::{Alone, Beside, Core, CoreParts, Opened, Opener, Unsealing},
     },
     http::{Limits, Service},
 };
 use store::{Backend, GivenKey, Memory, ShareKey, Store};
+use tokio::sync::Semaphore;
 
-struct Apps(Arc<ManualClock>, Arc<dyn Entropy>);
+/// Opens apps, with something beside them that ends when it is told to, or with nothing.
+struct Apps(Arc<ManualClock>, Arc<dyn Entropy>, Option<Arc<Semaphore>>);
+
+/// Deliveries to a destination that does not answer: they end when a permit is there.
+struct Delivering(Arc<Semaphore>);
+
+#[async_trait]
+impl Beside for Delivering {
+    async fn close(&self) {
+        self.0.acquire().await.unwrap().forget();
+    }
+}
 
 #[async_trait]
 impl Opener for Apps {
@@ -32,7 +44,11 @@ impl Opener for Apps {
             sync: None,
             settings: Settings::default(),
         });
-        Ok(Opened { app: Arc::new(app), beside: Box::new(Alone) })
+        let beside: Box<dyn Beside> = match &self.2 {
+            Some(ends) => Box::new(Delivering(Arc::clone(ends))),
+            None => Box::new(Alone),
+        };
+        Ok(Opened { app: Arc::new(app), beside })
     }
 }
 
@@ -62,12 +78,16 @@ impl Answer {
 
 impl Bench {
     fn over(backend: Arc<dyn Backend>, unsealing: Unsealing) -> Self {
+        Self::delivering(backend, unsealing, None)
+    }
+
+    fn delivering(backend: Arc<dyn Backend>, unsealing: Unsealing, ends: Option<Arc<Semaphore>>) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(11));
         let core = Core::new(CoreParts {
             backend,
             unsealing,
-            opener: Arc::new(Apps(Arc::clone(&clock), Arc::clone(&entropy))),
+            opener: Arc::new(Apps(Arc::clone(&clock), Arc::clone(&entropy), ends)),
             clock: clock as Arc<dyn Clock>,
             entropy,
             settings: Settings::default(),
@@ -122,6 +142,62 @@ async fn made(bench: &Bench, shares: u8, threshold: u8) -> (Vec<String>, String)
     let told =
         bench.put("sys/init", json!({ "secret_shares": shares, "secret_threshold": threshold })).await.ok();
     (texts(&told["keys"]), told["root_token"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn while_deliveries_end_the_state_is_told_at_once_and_unsealing_says_why_it_must_wait() {
+    let ends = Arc::new(Semaphore::new(0));
+    let bench =
+        Arc::new(Bench::delivering(Arc::new(Memory::new()), Unsealing::Shares, Some(Arc::clone(&ends))));
+    let (keys, root) = made(&bench, 3, 2).await;
+    bench.unseal_all(&keys[..2]).await;
+    let sealing = tokio::spawn({
+        let (bench, root) = (Arc::clone(&bench), root.clone());
+        async move { bench.send("PUT", "sys/seal", Value::Null, &root).await }
+    });
+    // It is sealed from the moment on that nothing is served any more, and none of these waits for the rest.
+    while bench.get("sys/seal-status").await.ok()["sealed"] == false {
+        tokio::task::yield_now().await;
+    }
+    bench.send("GET", "sys/mounts", Value::Null, &root).await.refused(503, "Vault is sealed");
+    assert_eq!(bench.get("sys/health").await.status, 503);
+    for key in &keys {
+        bench.unseal(key).await.refused(503, "the server is being sealed");
+    }
+    assert_eq!(bench.put("sys/unseal", json!({ "reset": true })).await.ok()["progress"], 0);
+    let status = bench.get("sys/seal-status").await.ok();
+    assert_eq!((&status["sealed"], &status["progress"]), (&json!(true), &json!(0)), "no share was taken");
+    assert!(!sealing.is_finished(), "deliveries are still under way");
+
+    ends.add_permits(1);
+    sealing.await.unwrap().ok();
+    bench.unseal_all(&keys[1..]).await;
+    bench.send("GET", "sys/mounts", Value::Null, &root).await.ok();
+}
+
+#[tokio::test]
+async fn who_stops_waiting_for_the_seal_ends_nothing_early() {
+    let ends = Arc::new(Semaphore::new(0));
+    let bench = Bench::delivering(Arc::new(Memory::new()), Unsealing::Shares, Some(Arc::clone(&ends)));
+    let (keys, root) = made(&bench, 1, 1).await;
+    bench.unseal_all(&keys).await;
+    {
+        let mut sealing = std::pin::pin!(bench.send("PUT", "sys/seal", Value::Null, &root));
+        while bench.get("sys/seal-status").await.ok()["sealed"] == false {
+            tokio::select! {
+                biased;
+                _ = &mut sealing => panic!("nothing ended the deliveries"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    // Two engines never run over one store.
+    bench.unseal(&keys[0]).await.refused(503, "the server is being sealed");
+    ends.add_permits(1);
+    while bench.unseal(&keys[0]).await.status == 503 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.get("sys/seal-status").await.ok()["sealed"], false);
 }
 
 #[tokio::test]

@@ -11,7 +11,10 @@ mod snapshots;
 mod status;
 mod unseal;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -24,7 +27,7 @@ use crate::metrics::Metrics;
 
 use super::{Admission, App, AppError, Cors, Operation, Reply, Request, Settings};
 pub use init::Made;
-use rites::Rites;
+use rites::{Rites, Sharing};
 pub use snapshots::is_restore;
 
 /// Builds what serves an opened store, and starts it.
@@ -109,6 +112,10 @@ pub struct Core {
     open: ArcSwapOption<Serving>,
     /// What several people take part in, one step at a time.
     rites: tokio::sync::Mutex<Rites>,
+    /// The shares given so far to unseal it. Apart from the rites: the state is told while those go on.
+    unsealing_shares: Mutex<Sharing>,
+    /// How often what is under way is being ended; nothing is served any more.
+    ending: Arc<AtomicUsize>,
     stop: CancellationToken,
 }
 
@@ -134,6 +141,8 @@ impl Core {
             settings: parts.settings,
             open: ArcSwapOption::empty(),
             rites: tokio::sync::Mutex::default(),
+            unsealing_shares: Mutex::default(),
+            ending: Arc::default(),
             stop: CancellationToken::new(),
         })
     }
@@ -197,13 +206,30 @@ impl Core {
         self.end().await;
     }
 
-    /// Drops the app and all keys. Requests under way finish with what they hold.
+    /// Drops the app and all keys. Requests under way finish with what they hold. Nothing is served from the
+    /// first moment on, while what runs beside takes until its deadline; it does so even if nobody waits for it
+    /// any more.
     async fn end(&self) {
-        if let Some(serving) = self.open.swap(None) {
-            self.metrics.set_open(false);
-            serving.chores.cancel();
+        let ending = Ending::begun(&self.ending);
+        let Some(serving) = self.open.swap(None) else { return };
+        self.metrics.set_open(false);
+        serving.chores.cancel();
+        let ended = tokio::spawn(async move {
             serving.beside.close().await;
+            drop(ending);
+        });
+        if ended.await.is_err() {
+            tracing::error!("what ran beside the app did not end in order");
         }
+    }
+
+    /// Whether it is being sealed, and what was served has not ended yet.
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst) > 0
+    }
+
+    fn unsealing_shares(&self) -> MutexGuard<'_, Sharing> {
+        self.unsealing_shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new request id.
@@ -322,6 +348,22 @@ impl Core {
             snapshots::SNAPSHOT | snapshots::FORCE => self.snapshot(app, request, path).await,
             _ => self.rite(app, request, path).await,
         }
+    }
+}
+
+/// Something is being ended, for as long as this lives.
+struct Ending(Arc<AtomicUsize>);
+
+impl Ending {
+    fn begun(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -1,5 +1,5 @@
-//! What several people take part in, a share each: unsealing, changing the shares (`sys/rekey`), making a
-//! new root token (`sys/generate-root`).
+//! What several people take part in, a share each: changing the shares (`sys/rekey`), making a new root token
+//! (`sys/generate-root`); and the sharing that unsealing is, too.
 
 use base64::{
     Engine as _,
@@ -23,7 +23,6 @@ use super::{
 /// What is under way.
 #[derive(Default)]
 pub(super) struct Rites {
-    pub(super) unsealing: Sharing,
     rekeying: Option<Rekeying>,
     generating: Option<Generating>,
 }

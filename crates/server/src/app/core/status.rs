@@ -51,13 +51,17 @@ impl Core {
         Ok(Reply::bare(status, json))
     }
 
-    /// `sys/seal-status`.
+    /// `sys/seal-status`. Waits for nothing: while the server is being sealed, it says sealed from the moment on
+    /// that no request is served any more.
     pub(super) async fn seal_status(&self, request: &Request) -> Result<Reply, AppError> {
         if request.operation != Operation::Read {
             return Err(AppError::UnsupportedOperation);
         }
-        let rites = self.rites.lock().await;
-        self.seal_state(rites.unsealing.given.len(), &rites.unsealing.nonce).await
+        let (given, nonce) = {
+            let sharing = self.unsealing_shares();
+            (sharing.given.len(), sharing.nonce.clone())
+        };
+        self.seal_state(given, &nonce).await
     }
 
     /// The state as `sys/seal-status` and `sys/unseal` tell it.

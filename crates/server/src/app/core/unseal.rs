@@ -25,9 +25,8 @@ impl Core {
         if fields.boolean("migrate")?.unwrap_or(false) {
             return Err(AppError::invalid("changing the sort of seal is not available in keyferry"));
         }
-        let mut rites = self.rites.lock().await;
         if fields.boolean("reset")?.unwrap_or(false) {
-            rites.unsealing = Sharing::default();
+            *self.unsealing_shares() = Sharing::default();
             return self.seal_state(0, "").await;
         }
         // Clients written in Go spell the field as they like.
@@ -43,6 +42,13 @@ impl Core {
         // What is open stays open, whatever the key; the answer is the state, as Vault's is.
         if self.open.load().is_some() {
             return self.seal_state(0, "").await;
+        }
+        if self.is_ending() {
+            return Err(AppError::Busy(
+                "the server is being sealed: deliveries under way are given until listener.shutdown_deadline to \
+                 end; this share was not taken, give it again when `vault operator seal` has returned"
+                    .to_owned(),
+            ));
         }
         let guard = match &self.unsealing {
             Unsealing::Shares => self.guard().await?,
@@ -62,16 +68,18 @@ impl Core {
             return Err(AppError::invalid("server is not yet initialized"));
         };
         let share = share_of(&key, guard.shares)?;
-        match rites.unsealing.give(share, guard.threshold, self.entropy.as_ref()) {
-            Given::More => {
-                let (given, nonce) = (rites.unsealing.given.len(), rites.unsealing.nonce.clone());
-                self.seal_state(given, &nonce).await
-            }
-            Given::All(shares) => {
-                self.open_by(&guard, &shares).await?;
-                self.seal_state(0, "").await
-            }
+        let (given, count, nonce) = {
+            let mut sharing = self.unsealing_shares();
+            let given = sharing.give(share, guard.threshold, self.entropy.as_ref());
+            (given, sharing.given.len(), sharing.nonce.clone())
+        };
+        let Given::All(shares) = given else { return self.seal_state(count, &nonce).await };
+        let _turn = self.rites.lock().await;
+        // Somebody may have been quicker.
+        if self.open.load().is_none() {
+            self.open_by(&guard, &shares).await?;
         }
+        self.seal_state(0, "").await
     }
 
     /// Unseals with all shares at once: for who has just made them.
