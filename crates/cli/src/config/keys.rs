@@ -235,6 +235,13 @@ pub(crate) const KEYS: &[Key] = &[
         Takes::Text,
         "Certificate authorities in PEM that destinations may be signed by, besides those of the operating system.",
     ),
+    key(
+        "sync",
+        "file_root",
+        Takes::Text,
+        "The directory, by its absolute path, below which every destination of type `file` must be; links that lead out \
+         of it are not followed. Without it, they may be wherever the server's user may write.",
+    ),
     key("sync", "sweep_interval", Takes::Text, "How often everything is looked at again for lost work."),
     key(
         "sync",

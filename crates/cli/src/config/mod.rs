@@ -241,6 +241,28 @@ mod tests {
     }
 
     #[test]
+    fn the_root_of_delivered_files_is_a_directory_named_from_the_top() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let net = |root: &str| {
+            let text = format!("[sync]\nfile_root = \"{root}\"\n");
+            let config = Config::parse("k.toml", &text, &Snapshot::default()).unwrap();
+            config.net().map(|net| net.file_root).map_err(|fault| fault.to_string())
+        };
+        assert_eq!(net(dir.path().to_str().unwrap()), Ok(Some(dir.path().to_owned())));
+        for (root, said) in [
+            ("out", "must be an absolute path"),
+            (file.to_str().unwrap(), "is not a directory"),
+            (dir.path().join("none").to_str().unwrap(), "cannot be used"),
+        ] {
+            let fault = net(root).unwrap_err();
+            assert!(fault.starts_with("sync.file_root: ") && fault.contains(said), "{fault}");
+        }
+        assert_eq!(Config::parse("k.toml", "", &Snapshot::default()).unwrap().net().unwrap().file_root, None);
+    }
+
+    #[test]
     fn a_fault_repeats_no_value() {
         for text in [
             "[log]\nlevel = \"hunter2\"",

@@ -1,6 +1,10 @@
 //! The configuration in the words of the crates that are configured.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use destinations::{Net, NetSettings, net::Snapshot};
 use model::SecretBytes;
@@ -139,8 +143,23 @@ impl Config {
             connect_timeout: self.sync.connect_timeout.0,
             call_timeout: self.sync.call_timeout.0,
             allow_private_networks: self.sync.allow_private_networks,
+            file_root: self.file_root()?,
             ..NetSettings::default()
         })
+    }
+
+    fn file_root(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(root) = &self.sync.file_root else { return Ok(None) };
+        let wrong = |what: &str| ConfigError(format!("sync.file_root: {}: {what}", root.display()));
+        // A relative one would be another directory for whoever starts the server elsewhere.
+        if !root.is_absolute() {
+            return Err(wrong("must be an absolute path"));
+        }
+        match std::fs::metadata(root) {
+            Ok(meta) if meta.is_dir() => Ok(Some(root.clone())),
+            Ok(_) => Err(wrong("is not a directory")),
+            Err(e) => Err(wrong(&format!("cannot be used: {e}"))),
+        }
     }
 
     /// The way to Keeper, for mounts that show what is there.

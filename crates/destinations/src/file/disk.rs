@@ -42,6 +42,32 @@ impl FileVersion {
     }
 }
 
+/// Whether a path, as it is written, is below the root, as that is written or really is.
+pub(super) fn is_below(root: &Path, path: &Path) -> bool {
+    let below = |root: &Path| path.strip_prefix(root).is_ok_and(|rest| rest.components().next().is_some());
+    below(root) || fs::canonicalize(root).is_ok_and(|root| below(&root))
+}
+
+/// The path with the links among its parents followed, provided that it is really below the root.
+pub(super) fn real_path(root: &Path, path: &Path) -> Result<PathBuf, Fault> {
+    let root = fs::canonicalize(root).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Fault::client(
+            "file_root_missing",
+            "the directory that sync.file_root names does not exist; create it, or correct the configuration",
+        )
+        .retry(Retry::Slowly),
+        _ => io_fault(&e),
+    })?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let directory = fs::canonicalize(directory).map_err(|e| directory_fault(&e))?;
+    let (true, Some(name)) = (directory.starts_with(&root), path.file_name()) else {
+        let message = "a link leads the file's directory out of the server's sync.file_root; name a directory that \
+                       is really below it";
+        return Err(Fault::client("file_outside_root", message).retry(Retry::Slowly));
+    };
+    Ok(directory.join(name))
+}
+
 /// Keeps every other keyferry process out of the file's directory until dropped.
 pub(super) async fn lock_directory(file: &Path) -> Result<File, Fault> {
     let directory = open_directory(file)?;
@@ -60,13 +86,17 @@ pub(super) async fn lock_directory(file: &Path) -> Result<File, Fault> {
 
 fn open_directory(file: &Path) -> Result<File, Fault> {
     let directory = file.parent().unwrap_or(Path::new("/"));
-    File::open(directory).map_err(|e| match e.kind() {
+    File::open(directory).map_err(|e| directory_fault(&e))
+}
+
+fn directory_fault(e: &io::Error) -> Fault {
+    match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             Fault::client("file_directory_missing", "the directory of the file does not exist; create it")
                 .retry(Retry::Slowly)
         }
-        _ => io_fault(&e),
-    })
+        _ => io_fault(e),
+    }
 }
 
 /// A whole regular file and its version, or `None` when there is no file.

@@ -83,11 +83,18 @@ impl Kind for FileKind {
         &ABILITIES
     }
 
-    fn open(&self, config: &Config, _: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
+    fn open(&self, config: &Config, net: &Arc<Net>) -> Result<Arc<dyn Destination>, FieldFault> {
         let path = config.text("path").ok_or_else(|| FieldFault::new("path", "is required"))?;
         let path = PathBuf::from(path);
+        let root = net.file_root().map(Path::to_owned);
+        if let Some(root) = root.as_deref().filter(|root| !disk::is_below(root, &path)) {
+            return Err(FieldFault::new(
+                "path",
+                format!("must be below {}, the server's sync.file_root", root.display()),
+            ));
+        }
         let lock = lock_of(&path);
-        Ok(Arc::new(File { path, lock }))
+        Ok(Arc::new(File { path, root, lock }))
     }
 }
 
@@ -106,6 +113,8 @@ fn lock_of(path: &Path) -> Arc<AsyncMutex<()>> {
 
 struct File {
     path: PathBuf,
+    /// What the file must be below, wherever links among its parents lead.
+    root: Option<PathBuf>,
     lock: Arc<AsyncMutex<()>>,
 }
 
@@ -142,8 +151,13 @@ impl File {
         work: impl FnOnce(&mut Pair) -> Vec<Result<T, Fault>> + Send + 'static,
     ) -> Result<Vec<Result<T, Fault>>, Fault> {
         let turn = Arc::clone(&self.lock).lock_owned().await;
-        let directory = disk::lock_directory(&self.path).await?;
-        let path = self.path.clone();
+        let (path, root) = (self.path.clone(), self.root.clone());
+        let path = match root {
+            None => path,
+            // From here on under its real path, in which there are no links to be turned elsewhere.
+            Some(root) => blocking(move || disk::real_path(&root, &path)).await?,
+        };
+        let directory = disk::lock_directory(&path).await?;
         blocking(move || {
             let _turn = turn;
             let mut pair = Pair::read(&path)?;

@@ -62,11 +62,17 @@ impl Bench {
 }
 
 fn open(path: &Path) -> Arc<dyn Destination> {
+    open_below(None, path).unwrap()
+}
+
+/// Where the server says what all files must be below.
+fn open_below(root: Option<&Path>, path: &Path) -> Result<Arc<dyn Destination>, FieldFault> {
     let clock = Arc::new(ManualClock::new(Timestamp::from_secs(0)));
-    let net = testing::net(clock, NetSettings::default(), Snapshot::default());
+    let settings = NetSettings { file_root: root.map(Path::to_owned), ..NetSettings::default() };
+    let net = testing::net(clock, settings, Snapshot::default());
     let mut config = Config::default();
     config.set("path", FieldValue::Text(path.to_str().unwrap().to_owned()));
-    FileKind.open(&config, &net).unwrap()
+    FileKind.open(&config, &net)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "reads better at the call")]
@@ -278,4 +284,76 @@ fn paths_must_name_a_file() {
     for bad in ["a", "", "/", "/a/", "/a//b", "/a/../b", "/a/.", "/a\0b"] {
         assert!(check(bad).is_some(), "{bad:?}");
     }
+}
+
+#[tokio::test]
+async fn a_file_outside_the_servers_root_is_refused_when_it_is_configured() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("out");
+    fs::create_dir_all(root.join("a")).unwrap();
+    for path in [
+        dir.path().join("secrets.json"),
+        dir.path().join("outer/secrets.json"),
+        dir.path().join("out.json"),
+        root.clone(),
+        PathBuf::from("/etc/secrets.json"),
+    ] {
+        let fault = open_below(Some(&root), &path).err().unwrap();
+        assert_eq!(fault.field, "path", "{path:?}");
+        assert!(fault.problem.contains("sync.file_root"), "{fault:?}");
+    }
+    for path in [root.join("secrets.json"), root.join("a/secrets.json")] {
+        let file = open_below(Some(&root), &path).unwrap();
+        assert!(written(put(&file, "n", "v", 1, Expect::Absent).await));
+        assert_eq!(fs::read_to_string(path).unwrap(), "{\n  \"n\": \"v\"\n}\n");
+    }
+}
+
+#[tokio::test]
+async fn no_link_leads_out_of_the_servers_root() {
+    let dir = TempDir::new().unwrap();
+    let (root, elsewhere) = (dir.path().join("out"), dir.path().join("elsewhere"));
+    for made in [&root, &elsewhere, &root.join("a"), &dir.path().join("outside")] {
+        fs::create_dir_all(made).unwrap();
+    }
+    symlink(&elsewhere, root.join("there")).unwrap();
+    symlink(root.join("there"), root.join("twice")).unwrap();
+    symlink(dir.path().join("outside"), root.join("alike")).unwrap();
+    for name in ["there", "twice", "alike"] {
+        let file = open_below(Some(&root), &root.join(name).join("secrets.json")).unwrap();
+        let fault = testing::fault(put(&file, "n", "v", 1, Expect::Absent).await);
+        assert_eq!(fault.code, "file_outside_root", "{name}");
+        assert_eq!(testing::fault(testing::remove(&file, "n", None, true).await).code, "file_outside_root");
+        assert_eq!(testing::fault(testing::look(&file, "n").await).code, "file_outside_root");
+    }
+    for empty in [&elsewhere, &dir.path().join("outside")] {
+        assert_eq!(fs::read_dir(empty).unwrap().count(), 0, "nothing was made there");
+    }
+    // One that stays inside is followed, and so is one that the root itself is.
+    symlink(root.join("a"), root.join("inside")).unwrap();
+    symlink(&root, dir.path().join("linked")).unwrap();
+    let linked = dir.path().join("linked");
+    for path in [root.join("inside/secrets.json"), linked.join("a/other.json")] {
+        let file = open_below(Some(&linked), &path).unwrap();
+        assert!(written(put(&file, "n", "v", 1, Expect::Absent).await), "{path:?}");
+    }
+    assert!(root.join("a/secrets.json").is_file() && root.join("a/other.json").is_file());
+    // A directory that is turned into a link later is noticed with the next write.
+    let file = open_below(Some(&root), &root.join("a/secrets.json")).unwrap();
+    assert!(written(put(&file, "n", "w", 2, Expect::Ours(None)).await));
+    fs::rename(root.join("a"), root.join("b")).unwrap();
+    symlink(&elsewhere, root.join("a")).unwrap();
+    assert_eq!(testing::fault(put(&file, "n", "x", 3, Expect::Ours(None)).await).code, "file_outside_root");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_missing_root_is_told_and_never_made() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("out");
+    let file = open_below(Some(&root), &root.join("secrets.json")).unwrap();
+    assert_eq!(testing::fault(put(&file, "n", "v", 1, Expect::Absent).await).code, "file_root_missing");
+    assert!(!root.exists());
+    fs::create_dir(&root).unwrap();
+    assert!(written(put(&file, "n", "v", 1, Expect::Absent).await));
 }

@@ -15,6 +15,7 @@ mod tests;
 use std::{
     collections::HashMap,
     net::IpAddr,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -48,6 +49,8 @@ pub struct NetSettings {
     pub max_answer: usize,
     /// Lift strict networking for every destination (`sync.allow_private_networks`).
     pub allow_private_networks: bool,
+    /// Where files may be delivered to: below this directory. `None`: wherever the server's user may write.
+    pub file_root: Option<PathBuf>,
     /// Look host names up here instead of asking the operating system. For tests.
     pub resolver: Option<Arc<dyn Resolve>>,
 }
@@ -61,6 +64,7 @@ impl Default for NetSettings {
             call_timeout: Duration::from_secs(30),
             max_answer: 2 << 20,
             allow_private_networks: false,
+            file_root: None,
             resolver: None,
         }
     }
@@ -160,6 +164,11 @@ impl Net {
 
     fn in_force(&self, policy: &Policy) -> Policy {
         if self.shared.settings.allow_private_networks { policy.clone().lift() } else { policy.clone() }
+    }
+
+    /// Where files may be delivered to; `None`: anywhere.
+    pub(crate) fn file_root(&self) -> Option<&Path> {
+        self.shared.settings.file_root.as_deref()
     }
 
     /// Variables and files, for credential chains.

@@ -175,11 +175,10 @@ fn is_metadata(address: IpAddr) -> bool {
 /// The IPv4 address that an IPv6 address of an old or local translation carries: IPv4-compatible, 6to4
 /// (RFC 3056), the local prefix (RFC 8215).
 fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let (high, low) = match address.segments() {
-        [0, 0, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] | [0x2002, high, low, ..] => {
-            (high, low)
-        }
-        _ => return None,
+    let ([0, 0, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] | [0x2002, high, low, ..]) =
+        address.segments()
+    else {
+        return None;
     };
     Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
