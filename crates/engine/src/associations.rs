@@ -344,7 +344,7 @@ impl Engine {
         };
         let prefix = self.0.store.keys().associations_of(record.record.id);
         let mut views = Vec::new();
-        for (key, association) in self.0.store.scan_all(&prefix).await? {
+        for (key, association) in self.0.store.scan_all_sound(&prefix).await?.0 {
             let Some((id, node)) = Keys::parts_of_association(key.as_bytes()) else { continue };
             views.extend(self.views(id, node, &association).await?);
         }

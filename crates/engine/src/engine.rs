@@ -424,9 +424,8 @@ impl Inner {
         const PAGE: usize = 1000;
         let mut after = None;
         loop {
-            let page = self.store.scan(prefix, after.as_ref(), PAGE).await?;
-            let last = page.len() < PAGE;
-            for (key, row) in &page {
+            let page = self.store.scan_sound(prefix, after.as_ref(), PAGE).await?;
+            for (key, row) in &page.records {
                 let Some((destination, source)) = store::Keys::parts_of_association(key.as_bytes()) else {
                     continue;
                 };
@@ -447,8 +446,8 @@ impl Inner {
                     _ => self.offer(destination, source, Urgency::Backfill),
                 }
             }
-            after = page.into_iter().last().map(|(key, _)| key);
-            if last {
+            after = page.next;
+            if after.is_none() {
                 return Ok(());
             }
         }
@@ -456,8 +455,12 @@ impl Inner {
 
     /// Whether what was put off is to be tried again, or will expire.
     async fn why_later(&self, destination: DestinationId, source: Node) -> Result<Later, StoreError> {
-        let association = self.store.get(&self.store.keys().association(destination, source)).await?;
-        let failed = association.is_some_and(|association| association.record.has_failed());
+        let failed = match self.store.get(&self.store.keys().association(destination, source)).await {
+            Ok(association) => association.is_some_and(|association| association.record.has_failed()),
+            // Whoever looks at it says so.
+            Err(StoreError::Corrupt { .. }) => true,
+            Err(error) => return Err(error),
+        };
         Ok(if failed { Later::Again(Urgency::Backfill) } else { Later::Expires })
     }
 

@@ -185,7 +185,7 @@ impl Engine {
     /// The names of all destinations, by type, sorted.
     pub async fn destinations(&self) -> Result<std::collections::BTreeMap<String, Vec<String>>, StoreError> {
         let mut all = std::collections::BTreeMap::<String, Vec<String>>::new();
-        for (_, stored) in self.0.store.scan_all(&self.0.store.keys().destinations()).await? {
+        for (_, stored) in self.0.store.scan_all_sound(&self.0.store.keys().destinations()).await?.0 {
             let key = &stored.record.key;
             all.entry(key.kind.clone()).or_default().push(key.name.as_str().to_owned());
         }

@@ -37,7 +37,7 @@ pub(crate) async fn sweep(inner: &Arc<Inner>) -> Result<usize, StoreError> {
     inner.resume(false).await?;
     inner.resume_unfinished().await?;
     let mut found = 0;
-    for (_, destination) in inner.store.scan_all(&inner.store.keys().destinations()).await? {
+    for (_, destination) in inner.store.scan_all_sound(&inner.store.keys().destinations()).await?.0 {
         if !inner.cluster.owns(destination.record.id) {
             continue;
         }
@@ -57,9 +57,8 @@ async fn sweep_destination(inner: &Arc<Inner>, destination: &Destination) -> Res
     let mut after = None;
     let mut found = 0;
     loop {
-        let page = inner.store.scan(&prefix, after.as_ref(), PAGE).await?;
-        let last = page.len() < PAGE;
-        for (key, association) in &page {
+        let page = inner.store.scan_sound(&prefix, after.as_ref(), PAGE).await?;
+        for (key, association) in &page.records {
             let Some((id, source)) = Keys::parts_of_association(key.as_bytes()) else { continue };
             if !wants_a_look(inner, destination, &opened.options, association).await {
                 continue;
@@ -78,8 +77,8 @@ async fn sweep_destination(inner: &Arc<Inner>, destination: &Destination) -> Res
                 Err(error) => return Err(error),
             }
         }
-        after = page.into_iter().last().map(|(key, _)| key);
-        if last {
+        after = page.next;
+        if after.is_none() {
             return Ok(found);
         }
         tokio::task::yield_now().await;

@@ -14,6 +14,9 @@ pub mod doctor;
 mod embedded;
 mod error;
 pub mod fence;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 pub mod key_dir;
 mod keyring;
@@ -45,5 +48,5 @@ pub use memory::Memory;
 pub use open_error::OpenError;
 pub use postgres::{BadConnection, Postgres, PostgresOptions};
 pub use records::Record;
-pub use typed::{Cached, Store, Stored, Transaction};
+pub use typed::{Cached, Sound, Store, Stored, Transaction};
 pub use watch::CommitWatch;

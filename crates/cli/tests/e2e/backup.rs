@@ -7,9 +7,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use store::{Backend, Batch, EmbeddedOptions, Write, data_dir};
 use tempfile::tempdir;
 
-use crate::harness::{Boot, bao, init, keyferry, postgres};
+use crate::harness::{Boot, bao, eventually, init, keyferry, postgres};
 
 fn run(args: &[&str]) -> Output {
     keyferry().args(args).output().unwrap()
@@ -217,4 +218,102 @@ async fn a_store_moves_from_a_directory_to_a_database_and_back() {
     drop(server);
     told(run(&["restore", text(&again), "--data", text(&back), "--key-file", text(&key), "--json"]));
     assert_eq!(value(&back, &token).await, "two");
+}
+
+/// Flips a bit in the first record of a type.
+async fn flip(data: &Path, tag: u8) {
+    let backend = data_dir::existing(data, EmbeddedOptions::default()).unwrap();
+    let (key, entry) = backend.scan(&[tag], None, 1).await.unwrap().remove(0);
+    let mut value = entry.value.to_vec();
+    let middle = value.len() / 2;
+    value[middle] ^= 4;
+    backend.commit(Batch { checks: vec![], writes: vec![Write::Put(key, value)] }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_record_does_not_stop_the_others_and_nothing_of_it_is_removed() {
+    const SECRETS: [&str; 3] = ["app/a", "app/b", "app/c"];
+    const SECRET_META: u8 = 0x10;
+    const SECRET_VERSION: u8 = 0x12;
+    const OUTBOX: u8 = 0x33;
+    for (tag, record) in [(SECRET_VERSION, "secret version"), (SECRET_META, "secret"), (OUTBOX, "outbox row")]
+    {
+        let home = tempdir().unwrap();
+        let (data, out) = (home.path().join("data"), home.path().join("out"));
+        let token = init(&data);
+        std::fs::create_dir(&out).unwrap();
+        let server = Boot::data(&data, &token).start();
+        let client = server.client();
+        client.post("sys/mounts/secret", json!({ "type": "kv-v2" })).await.expect(204);
+        let file = out.join("delivered.json");
+        client.post("sys/sync/destinations/file/one", json!({ "path": text(&file) })).await.expect(200);
+        for secret in SECRETS {
+            client
+                .post(&format!("secret/data/{secret}"), json!({ "data": { "k": secret } }))
+                .await
+                .expect(200);
+            let asked = json!({ "mount": "secret", "secret_name": secret });
+            client.post("sys/sync/destinations/file/one/associations/set", asked).await.expect(200);
+        }
+        if tag == OUTBOX {
+            // Something must be waiting.
+            client.post("sys/sync/config", json!({ "disabled": true })).await.expect(200);
+            client.post("secret/data/app/a", json!({ "data": { "k": "later" } })).await.expect(200);
+        }
+        let before = std::fs::read_to_string(&file).unwrap();
+        server.signal("TERM");
+        server.wait();
+        flip(&data, tag).await;
+
+        let (code, why) = refused(run(&["doctor", "--data", text(&data)]));
+        assert!(code == 1 && why.contains("1 findings"), "{why}");
+        let said = run(&["doctor", "--data", text(&data), "--json"]);
+        let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+        assert_eq!(
+            (&said["findings"][0]["record"], &said["findings"][0]["fault"]),
+            (&json!(record), &json!("damaged"))
+        );
+        assert!(!said["findings"][0]["name"].is_null(), "{said}");
+
+        let server = Boot::data(&data, &token).start();
+        let client = server.client();
+        let listed =
+            client.list("secret/metadata/app").await.expect(200).data()["keys"].as_array().unwrap().len();
+        assert_eq!(listed, if tag == SECRET_META { 2 } else { 3 });
+        let mut damaged = 0;
+        for secret in SECRETS {
+            let answer = client.get(&format!("secret/data/{secret}")).await;
+            if answer.status.as_u16() == 500 {
+                assert!(
+                    answer.text.contains("damaged") && answer.text.contains("keyferry doctor"),
+                    "{}",
+                    answer.text
+                );
+                damaged += 1;
+            } else {
+                assert_eq!(answer.status.as_u16(), 200);
+            }
+        }
+        assert_eq!(damaged, usize::from(tag != OUTBOX));
+        // Asked for again, what cannot be read is held back, and the others arrive.
+        client.post("sys/sync/config", json!({ "disabled": false })).await.expect(200);
+        for secret in SECRETS {
+            client.post(&format!("secret/metadata/{secret}"), json!({ "max_versions": 7 })).await;
+            let asked = json!({ "mount": "secret", "secret_name": secret });
+            client.post("sys/sync/destinations/file/one/associations/set", asked).await;
+        }
+        let all = eventually("the others are in sync", || async {
+            let path = "sys/sync/destinations/file/one/associations";
+            let data = client.get(path).await.expect(200).data();
+            let all: Vec<Value> = data["associated_secrets"].as_object()?.values().cloned().collect();
+            let synced = all.iter().filter(|one| one["sync_status"] == "SYNCED").count();
+            (synced >= 2).then_some(all)
+        })
+        .await;
+        assert_eq!(all.len(), 3, "{all:?}");
+        let after = std::fs::read_to_string(&file).unwrap();
+        for secret in SECRETS {
+            assert!(before.contains(secret) && after.contains(secret), "{secret} is still there");
+        }
+    }
 }

@@ -24,6 +24,9 @@ pub enum AppError {
     /// The store is not open: nothing but the server's state can be told.
     #[error("Vault is sealed")]
     Sealed,
+    /// A stored record is damaged. The text says which sort, and nothing it held.
+    #[error("{0}")]
+    Damaged(String),
     /// Our fault. The text is for the log; clients see `internal error`.
     #[error("{0}")]
     Internal(String),
@@ -71,9 +74,8 @@ impl From<StoreError> for AppError {
             StoreError::TooLarge { size, limit } => Self::TooLarge(format!(
                 "put failed due to value being too large; got {size} bytes, max: {limit} bytes"
             )),
-            StoreError::Corrupt { .. } | StoreError::Backend(_) | StoreError::Unknown => {
-                Self::Internal(error.to_string())
-            }
+            StoreError::Corrupt { .. } => Self::Damaged(error.to_string()),
+            StoreError::Backend(_) | StoreError::Unknown => Self::Internal(error.to_string()),
         }
     }
 }

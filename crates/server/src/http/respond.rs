@@ -47,6 +47,16 @@ impl Refusal {
             AppError::TooLarge(text) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text),
             AppError::Busy(text) => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
             AppError::Sealed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "Vault is sealed"),
+            AppError::Damaged(what) => {
+                tracing::error!(request_id, error = what, "a request met a damaged record");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    format!(
+                        "{what}; everything else is served: find out which with `keyferry doctor`, then write it anew or \
+                         restore a snapshot"
+                    ),
+                )
+            }
             AppError::Internal(inside) => {
                 tracing::error!(request_id, error = inside, "a request failed");
                 Self::internal()
