@@ -13,6 +13,9 @@ mod client;
 pub mod config;
 mod crypto;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod json;
 pub mod jsonpath;
 pub mod notation;

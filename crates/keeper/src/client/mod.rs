@@ -30,6 +30,16 @@ use crate::{
 };
 use transport::{Repeat, Transport};
 
+/// Opens an answer, and walks through what came of it.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzzed(answer: &[u8], app_key: &crate::crypto::Key) {
+    if let Ok(vault) = answer::vault(answer, app_key, crate::Scope::All) {
+        for record in vault.records() {
+            let _ = (record.title(), record.kind(), record.notes(), record.files(), record.links().count());
+        }
+    }
+}
+
 /// What a client takes from the outside.
 #[derive(Clone)]
 pub struct Around {

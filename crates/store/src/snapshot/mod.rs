@@ -173,5 +173,41 @@ fn chunk_name(number: u64) -> String {
     format!("state/{number:08}.bin")
 }
 
+/// For fuzzing: see [`crate::fuzzing`].
+#[cfg(feature = "fuzzing")]
+pub(crate) fn archive_of(mut bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    use std::io::Write as _;
+    let mut parts = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX).min(rest.len());
+        let (part, rest) = rest.split_at(length);
+        parts.push(part);
+        bytes = rest;
+    }
+    let mut archive = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    let mut sums = String::new();
+    let last = parts.len().saturating_sub(1);
+    let mut add = |name: &str, contents: &[u8], sums: &mut String| {
+        archive.write_all(&archive::header(name, contents.len() as u64, 0))?;
+        archive.write_all(contents)?;
+        archive.write_all(&[0; archive::BLOCK][..archive::padding(contents.len() as u64)])?;
+        sums.push_str(&sum_line(name, &write::sha256(contents)));
+        Ok::<_, std::io::Error>(())
+    };
+    for (number, part) in parts.iter().enumerate() {
+        match number {
+            0 => add(META, part, &mut sums)?,
+            n if n == last => {
+                let told = sums.clone();
+                add(SUMS, told.as_bytes(), &mut sums)?;
+                add(SEALED, part, &mut sums)?;
+            }
+            n => add(&chunk_name(n as u64 - 1), part, &mut sums)?,
+        }
+    }
+    archive.write_all(&[0; 2 * archive::BLOCK])?;
+    archive.finish()
+}
+
 #[cfg(test)]
 mod tests;
