@@ -2,14 +2,18 @@
 
 mod aws;
 mod client;
+mod cluster;
 mod parts;
 mod postgres;
+mod proxy;
 mod server;
 
 pub(crate) use aws::Aws;
 pub(crate) use client::{Answer, Client};
+pub(crate) use cluster::Cluster;
 pub(crate) use parts::{bao, hvac_suite, moto, node_vault, python};
 pub(crate) use postgres::{Database, postgres};
+pub(crate) use proxy::{Proxy, Traffic};
 pub(crate) use server::{Boot, Server, init, init_by, keyferry};
 
 use std::{future::Future, time::Duration};

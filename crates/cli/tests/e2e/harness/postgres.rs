@@ -25,6 +25,17 @@ pub(crate) fn postgres() -> Option<Database> {
 }
 
 impl Database {
+    /// Another server's, with its own programs.
+    pub(crate) fn at(url: String, bin: &Path) -> Self {
+        Self { url, schema: "keyferry".into(), bin: bin.to_owned() }
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        let place = self.url.rsplit_once('@').unwrap().1;
+        place.split_once('/').unwrap().0
+    }
+
     /// Writes a configuration for a server whose files are in `dir`; `more` goes into its `[storage]`.
     pub(crate) fn config(&self, dir: &Path, more: &str) -> PathBuf {
         let file = dir.join("keyferry.toml");

@@ -46,11 +46,25 @@ fn init_with(option: &str, path: &Path) -> String {
     told["root_token"].as_str().unwrap().to_owned()
 }
 
+/// A shell in the same environment, that ends by becoming what its arguments say.
+fn shell(command: Command, first: &str) -> Command {
+    let mut shell = Command::new("sh");
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.arg("-c").arg(format!("{first}; exec \"$@\"")).arg("sh").stdin(Stdio::null());
+    shell
+}
+
 /// How a server is started.
 pub(crate) struct Boot {
     args: Vec<String>,
     env: Vec<(String, String)>,
     token: String,
+    within: Option<String>,
 }
 
 impl Boot {
@@ -75,6 +89,7 @@ impl Boot {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             env: Vec::new(),
             token: token.to_owned(),
+            within: None,
         }
     }
 
@@ -85,11 +100,24 @@ impl Boot {
         self
     }
 
+    /// In a shell that carries out these commands first, such as `ulimit -n 64`.
+    #[must_use]
+    pub(crate) fn within(mut self, commands: &str) -> Self {
+        self.within = Some(commands.to_owned());
+        self
+    }
+
     /// Starts it and waits until it says where it listens.
     pub(crate) fn start(self) -> Server {
         let logs = tempfile::tempdir().unwrap();
         let log = logs.path().join("stderr.log");
-        let mut child = keyferry()
+        let mut command = keyferry();
+        if let Some(commands) = &self.within {
+            let program = command.get_program().to_owned();
+            command = shell(command, commands);
+            command.arg(program);
+        }
+        let mut child = command
             .args(&self.args)
             .envs(self.env)
             .stdout(Stdio::piped())

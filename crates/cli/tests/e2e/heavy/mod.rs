@@ -1,6 +1,11 @@
-//! The crash test: a server killed with SIGKILL again and again while it writes and syncs. Every
+//! The crash tests: a server, and the database it is on, killed again and again while it writes and syncs. Every
 //! acknowledged write must be there afterwards, and the destinations must come to equal the source:
 //! nothing missing, nothing left behind, nothing twice.
+//!
+//! More of it: `KEYFERRY_KILLS=1000 cargo nextest run --profile kills -p cli --test e2e heavy::`
+
+mod database;
+mod limits;
 
 use std::{
     collections::BTreeMap,
@@ -12,9 +17,15 @@ use std::{
 use model::{Entropy as _, SeededEntropy};
 use serde_json::{Value, json};
 
-use crate::harness::{Aws, Boot, Client, eventually, init, moto};
+use crate::harness::{Aws, Boot, Client, Cluster, Server, eventually, init, moto};
 
-const CYCLES: u32 = 200;
+/// How often something is killed: as often as was asked for, else `usual`.
+fn cycles(usual: u32) -> u32 {
+    #[expect(clippy::disallowed_methods, reason = "a tester's switch")]
+    let asked = std::env::var("KEYFERRY_KILLS").ok();
+    asked.map_or(usual, |asked| asked.parse().expect("KEYFERRY_KILLS is a number"))
+}
+
 const SECRETS: u64 = 12;
 const REGION: &str = "ap-south-1";
 const DESTINATIONS: [&str; 2] = ["aws-sm/crash", "file/crash"];
@@ -39,8 +50,9 @@ impl Ledger {
     }
 }
 
-/// Writes and removes until the server is gone.
-async fn scribble(client: Client, ledger: Arc<Mutex<Ledger>>, worker: u64, seed: u64) {
+/// Writes and removes until the server is gone. `troubled`: its database may be, too, and then it says that
+/// something may or may not have been done.
+async fn scribble(client: Client, ledger: Arc<Mutex<Ledger>>, worker: u64, seed: u64, troubled: bool) {
     let dice = SeededEntropy::new(seed);
     for step in 0.. {
         let mut bytes = [0; 2];
@@ -56,6 +68,7 @@ async fn scribble(client: Client, ledger: Arc<Mutex<Ledger>>, worker: u64, seed:
         let method = if wanted.is_some() { "POST" } else { "DELETE" };
         match client.try_call(method, &format!("secret/{path}/{secret}"), body).await {
             Ok(answer) if answer.status.is_success() => ledger.lock().unwrap().told(&secret, wanted),
+            Ok(answer) if troubled && answer.status.is_server_error() => {}
             Ok(answer) => panic!("{method} {secret}: {answer:?}"),
             Err(_) => return,
         }
@@ -64,7 +77,7 @@ async fn scribble(client: Client, ledger: Arc<Mutex<Ledger>>, worker: u64, seed:
 
 /// Sets and removes associations until the server is gone; returns nothing, as what it was told is asked
 /// for again at the end.
-async fn associate(client: Client, seed: u64) {
+async fn associate(client: Client, seed: u64, troubled: bool) {
     let dice = SeededEntropy::new(seed ^ 0x5eed);
     loop {
         let mut bytes = [0; 3];
@@ -76,7 +89,7 @@ async fn associate(client: Client, seed: u64) {
         match client.try_call("POST", &path, Some(json!({ "mount": "secret", "secret_name": secret }))).await
         {
             // A secret that is gone cannot be associated; that is a fair answer here.
-            Ok(answer) => assert!(answer.status.as_u16() < 500, "{answer:?}"),
+            Ok(answer) => assert!(troubled || answer.status.as_u16() < 500, "{answer:?}"),
             Err(_) => return,
         }
     }
@@ -153,19 +166,25 @@ async fn converged(client: &Client, aws: &Aws, accessor: &str, file: &Path) -> R
     Ok(entries)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_kills_lose_nothing_and_leave_nothing_behind() {
-    let Some(moto) = moto() else { return };
-    let home = tempfile::tempdir().unwrap();
-    let (data, delivered) = (home.path().join("data"), home.path().join("delivered.json"));
-    let token = init(&data);
-    let boot = || {
-        Boot::data(&data, &token)
-            .env("KEYFERRY_SYNC_ALLOW_PRIVATE_NETWORKS", "true")
-            .env("KEYFERRY_SYNC_QUOTA_PERCENT", "0")
-            .start()
-    };
+/// What is killed in a cycle: the server always, at its end.
+#[derive(Clone, Copy, PartialEq)]
+enum Also {
+    Nothing,
+    /// Its database, from which the server recovers by itself first.
+    DatabaseBefore,
+    /// Its database, in the same moment.
+    DatabaseTogether,
+}
 
+/// Kills a server that `boot` starts, and its database, `cycles` times.
+async fn kill_again_and_again(
+    home: &Path,
+    boot: impl Fn() -> Server,
+    mut database: Option<&mut Cluster>,
+    cycles: u32,
+) {
+    let Some(moto) = moto() else { return };
+    let delivered = home.join("delivered.json");
     let server = boot();
     let client = server.client();
     client.post("sys/mounts/secret", json!({ "type": "kv-v2" })).await.expect(204);
@@ -180,27 +199,49 @@ async fn two_hundred_kills_lose_nothing_and_leave_nothing_behind() {
     server.kill();
 
     let ledger = Arc::new(Mutex::new(Ledger::default()));
-    let dice = SeededEntropy::new(4);
-    for cycle in 0..CYCLES {
-        let server = boot();
-        let client = server.client();
-        check(&client, &ledger, cycle).await;
-        let mut work = tokio::task::JoinSet::new();
-        for worker in 0..3 {
-            work.spawn(scribble(client.clone(), ledger.clone(), worker, u64::from(cycle) * 3 + worker + 1));
-        }
-        work.spawn(associate(client.clone(), u64::from(cycle)));
+    let enough = async |more: u64| {
         // A busy machine gets its work done before the kill too, only later.
-        let enough = ledger.lock().unwrap().acknowledged + 8;
+        let enough = ledger.lock().unwrap().acknowledged + more;
         eventually("some acknowledged writes", async || {
             (ledger.lock().unwrap().acknowledged >= enough).then_some(())
         })
         .await;
+    };
+    let dice = SeededEntropy::new(4);
+    for cycle in 0..cycles {
+        let server = boot();
+        let client = server.client();
+        check(&client, &ledger, cycle).await;
+        let also = match (&database, cycle % 3) {
+            (None, _) | (_, 0) => Also::Nothing,
+            (_, 1) => Also::DatabaseBefore,
+            _ => Also::DatabaseTogether,
+        };
+        let mut work = tokio::task::JoinSet::new();
+        for worker in 0..3 {
+            let seed = u64::from(cycle) * 3 + worker + 1;
+            work.spawn(scribble(client.clone(), ledger.clone(), worker, seed, also != Also::Nothing));
+        }
+        work.spawn(associate(client.clone(), u64::from(cycle), also != Also::Nothing));
+        enough(8).await;
         let mut wait = [0];
         dice.fill(&mut wait);
         // Really waits: the moment of the kill is what is being varied.
         tokio::time::sleep(Duration::from_millis(u64::from(wait[0]) / 3)).await;
-        server.kill();
+        match (&mut database, also) {
+            (Some(database), Also::DatabaseBefore) => {
+                database.crash();
+                database.start();
+                enough(8).await;
+                server.kill();
+            }
+            (Some(database), Also::DatabaseTogether) => {
+                database.crash();
+                server.kill();
+                database.start();
+            }
+            _ => server.kill(),
+        }
         while let Some(done) = work.join_next().await {
             done.unwrap();
         }
@@ -208,7 +249,7 @@ async fn two_hundred_kills_lose_nothing_and_leave_nothing_behind() {
 
     let server = boot();
     let client = server.client();
-    check(&client, &ledger, CYCLES).await;
+    check(&client, &ledger, cycles).await;
     let aws = Aws::new(&moto, REGION);
     let last = Mutex::new(String::new());
     let settled = eventually("the destinations to equal the source", async || {
@@ -225,9 +266,21 @@ async fn two_hundred_kills_lose_nothing_and_leave_nothing_behind() {
         .unwrap_or_else(|_| panic!("not converged: {}", last.lock().unwrap()));
     let acknowledged = ledger.lock().unwrap().acknowledged;
     assert!(
-        acknowledged >= 8 * u64::from(CYCLES),
+        acknowledged >= 8 * u64::from(cycles),
         "only {acknowledged} writes were acknowledged: too few to prove much"
     );
     assert!(entries > 4, "only {entries} entries were delivered: too few to prove much");
-    println!("{CYCLES} kills, {acknowledged} acknowledged writes, {entries} delivered entries");
+    println!("{cycles} kills, {acknowledged} acknowledged writes, {entries} delivered entries");
+}
+
+fn for_crashes(boot: Boot) -> Server {
+    boot.env("KEYFERRY_SYNC_ALLOW_PRIVATE_NETWORKS", "true").env("KEYFERRY_SYNC_QUOTA_PERCENT", "0").start()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_kills_lose_nothing_and_leave_nothing_behind() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let token = init(&data);
+    kill_again_and_again(home.path(), || for_crashes(Boot::data(&data, &token)), None, cycles(200)).await;
 }
