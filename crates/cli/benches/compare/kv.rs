@@ -1,4 +1,5 @@
-//! (a) KV reads and durable writes against OpenBao on raft storage and against a bare handler.
+//! (a) KV reads and durable writes against OpenBao on raft storage and against a bare handler; and, with both
+//! on one PostgreSQL server, against OpenBao on its PostgreSQL storage.
 
 use hyper::Request;
 use serde_json::json;
@@ -75,6 +76,31 @@ pub(crate) async fn compare(scale: Scale) {
     if let Some(openbao) = &openbao {
         contenders.push(Contender::new("OpenBao (raft)", &openbao.address, &openbao.token));
     }
+    table(scale, contenders).await;
+}
+
+/// Both on one PostgreSQL, each with a schema or database of its own.
+pub(crate) async fn compare_on_postgres(scale: Scale) {
+    let home = tempfile::tempdir().unwrap();
+    let database = harness::postgres().expect("benches/run pg starts a PostgreSQL");
+    let config = database.config(home.path(), "");
+    let token = harness::init_by(&config);
+    let server = Boot::config(&config, &token).start();
+    server.client().post("sys/mounts/secret", json!({ "type": "kv-v2" })).await.expect(204);
+    let binary = harness::bao().expect("benches/run pg sets up OpenBao");
+    database.sql("CREATE DATABASE openbao_{s}");
+    let (server_url, _) = database.url.rsplit_once('/').unwrap();
+    let url = format!("{server_url}/openbao_{}?sslmode=disable", database.schema);
+    let openbao = OpenBao::on_postgres(&binary, &home.path().join("openbao"), &url).await;
+    let contenders = vec![
+        Contender::new("keyferry", server.address(), &server.token),
+        Contender::new("OpenBao (pg)", &openbao.address, &openbao.token),
+    ];
+    println!("Both on {}", database.sql("SHOW server_version").lines().next().unwrap_or_default());
+    table(scale, contenders).await;
+}
+
+async fn table(scale: Scale, mut contenders: Vec<Contender>) {
     for contender in &contenders {
         let token = contender.token.clone();
         load::all(&contender.address, 16, SECRETS, move |number| write(&token, number)).await;

@@ -44,13 +44,18 @@ async fn main() {
         Scale { round: Duration::from_secs(3), rounds: 3, associations: 10_000, secrets: 100_000 }
     };
     let wanted = |part: &str| {
-        let named =
-            arguments.iter().any(|word| ["kv", "latency", "throughput", "size"].contains(&word.as_str()));
+        let named = arguments
+            .iter()
+            .any(|word| ["kv", "pg", "latency", "throughput", "size"].contains(&word.as_str()));
         !named || arguments.iter().any(|word| word == part)
     };
     disk::probe(scale).await;
     if wanted("kv") {
         kv::compare(scale).await;
+    }
+    // It needs a PostgreSQL, so it is not among what is measured unasked.
+    if arguments.iter().any(|word| word == "pg") {
+        kv::compare_on_postgres(scale).await;
     }
     if wanted("latency") {
         sync::latency(scale).await;

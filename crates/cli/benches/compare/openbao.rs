@@ -1,4 +1,4 @@
-//! OpenBao with integrated (raft) storage, initialised, unsealed, with a KV v2 mount at `secret/`.
+//! OpenBao with integrated (raft) or PostgreSQL storage, initialised, unsealed, with a KV v2 mount at `secret/`.
 
 use std::{
     fs::{self, File},
@@ -21,14 +21,26 @@ pub(crate) struct OpenBao {
 impl OpenBao {
     /// Starts it on a directory of the same disk.
     pub(crate) async fn start(binary: &Path, directory: &Path) -> Self {
+        fs::create_dir_all(directory.join("raft")).unwrap();
+        let storage =
+            format!("storage \"raft\" {{\n path = \"{}/raft\"\n node_id = \"n1\"\n}}\n", directory.display());
+        Self::with(binary, directory, &storage).await
+    }
+
+    /// Starts it on a database of its own, where it makes its table as its documentation says.
+    pub(crate) async fn on_postgres(binary: &Path, directory: &Path, url: &str) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        let storage = format!("storage \"postgresql\" {{\n connection_url = \"{url}\"\n}}\n");
+        Self::with(binary, directory, &storage).await
+    }
+
+    async fn with(binary: &Path, directory: &Path, storage: &str) -> Self {
         let [port, cluster] =
             [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
-        fs::create_dir_all(directory.join("raft")).unwrap();
         let config = format!(
-            "storage \"raft\" {{\n path = \"{0}/raft\"\n node_id = \"n1\"\n}}\n\
+            "{storage}\
              listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n tls_disable = true\n}}\n\
-             api_addr = \"http://127.0.0.1:{port}\"\ncluster_addr = \"http://127.0.0.1:{cluster}\"\n",
-            directory.display()
+             api_addr = \"http://127.0.0.1:{port}\"\ncluster_addr = \"http://127.0.0.1:{cluster}\"\n"
         );
         fs::write(directory.join("bao.hcl"), config).unwrap();
         let log = File::create(directory.join("bao.log")).unwrap();
