@@ -47,7 +47,7 @@ fn init_with(option: &str, path: &Path) -> String {
 }
 
 /// A shell in the same environment, that ends by becoming what its arguments say.
-fn shell(command: Command, first: &str) -> Command {
+fn shell(command: &Command, first: &str) -> Command {
     let mut shell = Command::new("sh");
     for (name, value) in command.get_envs() {
         match value {
@@ -114,7 +114,7 @@ impl Boot {
         let mut command = keyferry();
         if let Some(commands) = &self.within {
             let program = command.get_program().to_owned();
-            command = shell(command, commands);
+            command = shell(&command, commands);
             command.arg(program);
         }
         let mut child = command
