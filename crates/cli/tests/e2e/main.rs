@@ -18,6 +18,7 @@ mod hostile;
 mod hvac;
 mod hvac_suite;
 mod node_vault;
+mod nodes;
 mod postgres;
 mod seal;
 mod shutdown;

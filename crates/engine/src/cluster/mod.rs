@@ -108,6 +108,8 @@ pub(crate) enum Broken {
     Deadline,
     /// What another server may have had under way is believed to be as it recorded it.
     Suspicion,
+    /// A shard whose hand-over got no answer from the store stays with nobody at work on it.
+    HandBack,
 }
 
 /// This server among the others.

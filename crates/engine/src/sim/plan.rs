@@ -76,24 +76,83 @@ pub(super) const PATTERNS: [&str; 3] = ["b/*", "**", "a"];
 /// One thing that happens. Numbers of servers are taken modulo how many there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    Write { path: &'static str, keys: u64 },
-    Delete { path: &'static str },
-    Undelete { path: &'static str },
-    Set { node: usize, at: &'static str, path: &'static str },
-    Unset { node: usize, at: &'static str, path: &'static str },
-    Configure { node: usize, at: &'static str, template: &'static str },
-    Rule { node: usize, at: &'static str, pattern: &'static str, exclude: bool },
-    NoRule { node: usize, at: &'static str, pattern: &'static str },
-    Purge { node: usize, at: &'static str },
-    Crash { node: usize },
-    Restart { node: usize },
-    Resign { node: usize },
-    Freeze { node: usize, ms: u64 },
-    Cut { node: usize, ms: u64, silent: bool },
-    Jump { node: usize, ms: i64 },
-    Expel { node: usize },
-    Storm { ms: u64 },
-    Wait { ms: u64 },
+    Write {
+        path: &'static str,
+        keys: u64,
+    },
+    Delete {
+        path: &'static str,
+    },
+    Undelete {
+        path: &'static str,
+    },
+    Set {
+        node: usize,
+        at: &'static str,
+        path: &'static str,
+    },
+    Unset {
+        node: usize,
+        at: &'static str,
+        path: &'static str,
+    },
+    Configure {
+        node: usize,
+        at: &'static str,
+        template: &'static str,
+    },
+    Rule {
+        node: usize,
+        at: &'static str,
+        pattern: &'static str,
+        exclude: bool,
+    },
+    NoRule {
+        node: usize,
+        at: &'static str,
+        pattern: &'static str,
+    },
+    Purge {
+        node: usize,
+        at: &'static str,
+    },
+    Crash {
+        node: usize,
+    },
+    Restart {
+        node: usize,
+    },
+    Resign {
+        node: usize,
+    },
+    Freeze {
+        node: usize,
+        ms: u64,
+    },
+    /// Whoever is just delivering a change is frozen, and meanwhile there is another.
+    Ambush {
+        path: &'static str,
+        after: u64,
+        ms: u64,
+    },
+    Cut {
+        node: usize,
+        ms: u64,
+        silent: bool,
+    },
+    Jump {
+        node: usize,
+        ms: i64,
+    },
+    Expel {
+        node: usize,
+    },
+    Storm {
+        ms: u64,
+    },
+    Wait {
+        ms: u64,
+    },
 }
 
 /// One run.
@@ -150,7 +209,8 @@ impl Case {
                 24 => Step::Crash { node },
                 25 => Step::Restart { node },
                 26 => Step::Resign { node },
-                27..30 => Step::Freeze { node, ms: ms + 500 },
+                27 => Step::Freeze { node, ms: ms + 500 },
+                28..30 => Step::Ambush { path, after: n >> 20 & 127, ms: ms + 3000 },
                 30..32 => Step::Cut { node, ms: ms + 500, silent: n >> 20 & 1 == 0 },
                 32 => Step::Jump { node, ms: i64::try_from(ms).unwrap() * 4 - 18_000 },
                 33 => Step::Expel { node },

@@ -268,6 +268,13 @@ impl Sim {
                 world.note(format!("freeze {} {ms}", node % self.servers.len()));
                 self.at(*node).life.freeze(Duration::from_millis(*ms));
             }
+            Step::Ambush { path, after, ms } if world.faults.has(Fault::Freeze) => {
+                self.write(path, Some(1)).await;
+                tokio::time::sleep(Duration::from_millis(*after)).await;
+                self.freeze_owners(*ms).await;
+                tokio::time::sleep(Duration::from_millis(ms * 2 / 3)).await;
+                self.write(path, Some(0)).await;
+            }
             Step::Cut { node, ms, silent } if world.faults.has(Fault::Cut) => {
                 world.note(format!("cut off {} {ms} {silent}", node % self.servers.len()));
                 self.at(*node).life.cut_off(Duration::from_millis(*ms), *silent);
@@ -289,6 +296,7 @@ impl Sim {
             }
             Step::Wait { ms } => tokio::time::sleep(Duration::from_millis(*ms)).await,
             Step::Freeze { .. }
+            | Step::Ambush { .. }
             | Step::Cut { .. }
             | Step::Jump { .. }
             | Step::Expel { .. }
@@ -298,6 +306,20 @@ impl Sim {
             // Some come back at once, some later.
             if !self.servers[number].life.is_alive() && self.world.roll(3) == 0 {
                 self.reboot(number).await;
+            }
+        }
+    }
+
+    /// Freezes whoever works for a destination.
+    async fn freeze_owners(&self, ms: u64) {
+        for at in DESTINATIONS {
+            let key = self.writer.keys().destination(&destination(at));
+            let Some(id) = self.writer.get(&key).await.unwrap().map(|stored| stored.record.id) else {
+                continue;
+            };
+            for server in self.servers.iter().filter(|server| server.engine.0.cluster.owns(id)) {
+                self.world.note(format!("freeze {} {ms}", server.life.number));
+                server.life.freeze(Duration::from_millis(ms));
             }
         }
     }
