@@ -216,7 +216,8 @@ impl Inner {
             if fresh.revision != read_at {
                 // Someone else changed it: their wish, our knowledge.
                 read_at = fresh.revision;
-                next = Association { removing: fresh.record.removing, ..next };
+                let Association { removing, single, grantor, mount, .. } = fresh.record;
+                next = Association { removing, single, grantor, mount, ..next };
             }
             news = self.store.get(&row_key).await?.is_none_or(|now| now.revision != row.revision);
         }

@@ -319,3 +319,18 @@ async fn many_members_and_many_rules() {
     bench.settle().await;
     assert_eq!(bench.held().len(), 0);
 }
+
+/// Found by the simulation: what a worker recorded undid the wish that came while it was at work.
+#[tokio::test(start_paused = true)]
+async fn what_a_person_sets_while_the_rules_delivery_is_under_way_stays_theirs() {
+    let bench = bench(&[]).await;
+    set(&bench, "app/*", &[]).await;
+    *bench.remotes.latency.lock().unwrap() = Duration::from_millis(500);
+    bench.write("app/db", VALUE).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bench.set("one", "app/db").await[0].status, Synced);
+    bench.write("app/db", None).await;
+    bench.settle().await;
+    let views = bench.views("one").await;
+    assert_eq!((views.len(), views[0].status), (1, Unsynced), "it is not the rule's to take away");
+}
