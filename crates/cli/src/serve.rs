@@ -73,7 +73,7 @@ async fn serve(
     }
     let builder = Builder {
         config: Arc::clone(&config),
-        environment,
+        environment: environment.clone(),
         metrics: Arc::clone(&metrics),
         traces: traces.clone(),
         world: world.clone(),
@@ -95,7 +95,7 @@ async fn serve(
             if let Some(file) = storage.file() {
                 metrics.measure_store(file);
             }
-            let core = match config.unsealing(&world).map_err(Failure::wrong)? {
+            let core = match config.unsealing(&world, &environment).map_err(Failure::wrong)? {
                 Unsealing::AtStart => {
                     storage.key_dir().map_err(Failure::wrong)?;
                     let store = storage.open(&world).await.map_err(Failure::failed)?;

@@ -44,6 +44,11 @@ pub use limits::{Draw, Limits, Pool};
 pub use net::{Net, NetSettings};
 pub use shared::{Describe, Shared};
 
+/// What else of AWS is used, with the same credentials and signatures.
+pub mod aws {
+    pub use crate::aws_sm::kms::{KmsKey, KmsSettings};
+}
+
 /// Pretend services, for tests and the demo.
 #[cfg(feature = "fakes")]
 pub mod fakes {

@@ -2,6 +2,7 @@
 //! [`lines`] is where both the audit entries and the chain of sync events are written.
 
 pub mod app;
+pub mod awskms;
 pub mod http;
 pub mod lines;
 pub mod metrics;

@@ -95,7 +95,7 @@ pub(crate) const KEYS: &[Key] = &[
         Takes::Text,
         "How the store's root key is kept. `key-file`: in `root.key` beside the store, made by `keyferry init`. `shamir`: \
          by people, each with a share; the store is made by `sys/init` and opened by `sys/unseal`. `static`: under the key \
-         below; the store is made by `sys/init` and opened when the server starts.",
+         below; the store is made by `sys/init` and opened when the server starts. `awskms`: the same under a key of AWS KMS.",
     ),
     key(
         "seal",
@@ -105,6 +105,39 @@ pub(crate) const KEYS: &[Key] = &[
          machine keeps its secrets.",
     ),
     key("seal", "key_file", Takes::Text, "For `static`: a file that holds the key instead."),
+    key(
+        "seal",
+        "kms_key_id",
+        Takes::Text,
+        "For `awskms`: ARN, id or alias of the key. Or `VAULT_AWSKMS_SEAL_KEY_ID`. The credentials need `kms:Encrypt` and \
+         `kms:Decrypt` on it.",
+    ),
+    key(
+        "seal",
+        "region",
+        Takes::Text,
+        "For `awskms`: its region. Or `AWS_REGION`, the AWS profile, the machine's own.",
+    ),
+    key(
+        "seal",
+        "access_key",
+        Takes::Text,
+        "For `awskms`: access key to sign with. Without one the server's own AWS credentials are used: environment, \
+         profile, web identity, container, instance.",
+    ),
+    key("seal", "secret_key", Takes::Text, "For `awskms`: the secret that belongs to `access_key`."),
+    key(
+        "seal",
+        "session_token",
+        Takes::Text,
+        "For `awskms`: the session token that belongs to `access_key`.",
+    ),
+    key(
+        "seal",
+        "endpoint",
+        Takes::Text,
+        "For `awskms`: URL of KMS instead of AWS's own. Or `AWS_KMS_ENDPOINT`, `AWS_ENDPOINT_URL_KMS`.",
+    ),
     key(
         "listener",
         "address",

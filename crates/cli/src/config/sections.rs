@@ -79,11 +79,27 @@ pub(crate) struct Seal {
     pub(crate) r#type: SealType,
     pub(crate) key: Option<String>,
     pub(crate) key_file: Option<PathBuf>,
+    pub(crate) kms_key_id: Option<String>,
+    pub(crate) region: Option<String>,
+    pub(crate) access_key: Option<String>,
+    pub(crate) secret_key: Option<String>,
+    pub(crate) session_token: Option<String>,
+    pub(crate) endpoint: Option<String>,
 }
 
 impl Default for Seal {
     fn default() -> Self {
-        Self { r#type: SealType::KeyFile, key: None, key_file: None }
+        Self {
+            r#type: SealType::KeyFile,
+            key: None,
+            key_file: None,
+            kms_key_id: None,
+            region: None,
+            access_key: None,
+            secret_key: None,
+            session_token: None,
+            endpoint: None,
+        }
     }
 }
 
@@ -97,6 +113,8 @@ pub(crate) enum SealType {
     Shamir,
     /// Under a key that is handed to the server.
     Static,
+    /// Under a key of AWS KMS.
+    Awskms,
 }
 
 /// `[listener]`

@@ -6,10 +6,15 @@ use std::{
     sync::Arc,
 };
 
-use destinations::{Net, NetSettings, net::Snapshot};
+use destinations::{
+    Net, NetSettings,
+    aws::{KmsKey, KmsSettings},
+    net::{Environment as _, Snapshot},
+};
 use model::SecretBytes;
 use server::{
     app::{self, core::Unsealing},
+    awskms::AwsKms,
     http,
 };
 use store::{BadConnection, EmbeddedOptions, GivenKey, PostgresOptions, ShareKey};
@@ -89,14 +94,31 @@ impl Config {
     }
 
     /// How the store's root key is had.
-    pub(crate) fn unsealing(&self, world: &World) -> Result<Unsealing, ConfigError> {
-        let Seal { r#type, key, key_file } = &self.seal;
+    pub(crate) fn unsealing(&self, world: &World, env: &Snapshot) -> Result<Unsealing, ConfigError> {
+        let Seal { r#type, key, key_file, .. } = &self.seal;
         if *r#type != SealType::Static && (key.is_some() || key_file.is_some()) {
             return Err(ConfigError(
                 "seal.key and seal.key_file have a meaning with seal.type = \"static\" only".into(),
             ));
         }
+        let seal = &self.seal;
+        let of_kms = [
+            &seal.kms_key_id,
+            &seal.region,
+            &seal.access_key,
+            &seal.secret_key,
+            &seal.session_token,
+            &seal.endpoint,
+        ];
+        if *r#type != SealType::Awskms && of_kms.iter().any(|given| given.is_some()) {
+            return Err(ConfigError(
+                "seal.kms_key_id, region, access_key, secret_key, session_token and endpoint have a meaning with \
+                 seal.type = \"awskms\" only"
+                    .into(),
+            ));
+        }
         match r#type {
+            SealType::Awskms => self.awskms(world, env),
             SealType::KeyFile => Ok(Unsealing::AtStart),
             SealType::Shamir => Ok(Unsealing::Shares),
             SealType::Static => {
@@ -118,6 +140,40 @@ impl Config {
                 Ok(Unsealing::Auto(Arc::new(GivenKey::new(key, Arc::clone(&world.entropy)))))
             }
         }
+    }
+
+    fn awskms(&self, world: &World, env: &Snapshot) -> Result<Unsealing, ConfigError> {
+        let seal = &self.seal;
+        let key_id = seal.kms_key_id.clone().or_else(|| env.var("VAULT_AWSKMS_SEAL_KEY_ID"));
+        let key_id = key_id.ok_or_else(|| {
+            ConfigError(
+                "seal.type = \"awskms\" needs seal.kms_key_id (or VAULT_AWSKMS_SEAL_KEY_ID): the ARN, id or alias of a KMS key"
+                    .into(),
+            )
+        })?;
+        let secret = |text: &String| SecretBytes::from(text.as_str());
+        let keys = match (&seal.access_key, &seal.secret_key) {
+            (Some(id), Some(key)) => Some((secret(id), secret(key))),
+            (None, None) if seal.session_token.is_none() => None,
+            _ => {
+                return Err(ConfigError(
+                    "seal.access_key and seal.secret_key go together, and seal.session_token with them; without them the \
+                     server's own AWS credentials are used"
+                        .into(),
+                ));
+            }
+        };
+        let settings = KmsSettings {
+            key_id,
+            region: seal.region.clone(),
+            keys,
+            session_token: seal.session_token.as_ref().map(secret),
+            endpoint: seal.endpoint.clone(),
+        };
+        let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
+        let net = Net::new(self.net()?, Arc::new(env.clone()), clock, Arc::clone(&entropy))
+            .map_err(|fault| ConfigError(fault.to_string()))?;
+        Ok(Unsealing::Auto(Arc::new(AwsKms::new(KmsKey::new(settings, &net), entropy))))
     }
 
     /// Where traces go, if anywhere. To be called where tasks can be spawned.

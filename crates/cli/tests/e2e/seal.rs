@@ -136,3 +136,43 @@ fn a_seal_that_cannot_be_is_told_before_anything_is_opened() {
     }
     assert!(!home.path().join("data").exists());
 }
+
+#[tokio::test]
+async fn a_key_of_aws_kms_opens_the_store_when_the_server_starts() {
+    let Some(moto) = crate::harness::moto() else { return };
+    let made = hyper::Request::post("/")
+        .header("X-Amz-Target", "TrentService.CreateKey")
+        .header("Content-Type", "application/x-amz-json-1.1")
+        .header("Authorization", "AWS4-HMAC-SHA256 Credential=AKIAMOTO/20260101/eu-west-1/kms/aws4_request, SignedHeaders=host, Signature=0")
+        .body(http_body_util::Full::new("{}".into()));
+    let made = crate::harness::Client::new(&moto, None).try_send(made.unwrap()).await.unwrap().json();
+    let key = made["KeyMetadata"]["KeyId"].as_str().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let seal = format!(
+        "type = \"awskms\"\nkms_key_id = \"{key}\"\nregion = \"eu-west-1\"\naccess_key = \"AKIAMOTO\"\n\
+         secret_key = \"canary-kms-secret\"\nendpoint = \"{moto}\""
+    );
+    let config = configured(home.path(), &seal);
+    let server = Boot::config(&config, "").start();
+    let init = serde_json::json!({ "recovery_shares": 1, "recovery_threshold": 1 });
+    let made = server.client().call("PUT", "sys/init", Some(init)).await.expect(200).json();
+    let token = made["root_token"].as_str().unwrap().to_owned();
+    let client = server.client().with_token(Some(&token));
+    client.call("POST", "sys/mounts/secret", Some(serde_json::json!({ "type": "kv-v2" }))).await.expect(204);
+    let value = serde_json::json!({ "data": { "k": "v" } });
+    client.call("POST", "secret/data/a", Some(value)).await.expect(200);
+    assert!(!server.log().contains("canary"), "{}", server.log());
+    drop(server);
+    let server = Boot::config(&config, "").start();
+    let client = server.client().with_token(Some(&token));
+    let told = client.get("sys/seal-status").await.json();
+    assert_eq!((&told["sealed"], &told["type"]), (&Value::Bool(false), &Value::from("awskms")));
+    assert_eq!(client.get("secret/data/a").await.data()["data"]["k"], "v");
+    drop(server);
+    // Another key, or none: sealed, and it says why.
+    let config = configured(home.path(), &seal.replace(key, "00000000-0000-0000-0000-000000000000"));
+    let server = Boot::config(&config, "").start();
+    let told = server.client().get("sys/seal-status").await.json();
+    assert_eq!(told["sealed"], true, "{told}");
+    assert!(told["keyferry_unseal_error"].as_str().unwrap().contains("AWS KMS"), "{told}");
+}

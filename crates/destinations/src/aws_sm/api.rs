@@ -105,7 +105,7 @@ impl Skew {
     }
 
     /// Takes the time of an answer over if it is notably off the time we signed with.
-    fn learn(&self, answered: &HeaderMap, now: Timestamp) -> bool {
+    pub(super) fn learn(&self, answered: &HeaderMap, now: Timestamp) -> bool {
         let theirs = answered
             .get(header::DATE)
             .and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok())
@@ -190,46 +190,77 @@ impl Api {
         payload: &str,
         credentials: &Arc<Credentials>,
     ) -> Result<Answer, Fault> {
-        let stamp = Stamp::of(self.skew.correct(self.net.clock().now()));
-        let token = credentials.token.as_ref().and_then(|token| token.to_str().ok());
-        let mut signed: [(&str, &str); 5] = [
-            ("content-type", "application/x-amz-json-1.1"),
-            ("host", &self.endpoint.host),
-            ("x-amz-date", stamp.as_str()),
-            ("x-amz-security-token", token.unwrap_or_default()),
-            ("x-amz-target", operation.target()),
-        ];
-        let signed = match token {
-            Some(_) => &signed[..],
-            None => {
-                signed[3] = signed[4];
-                &signed[..4]
-            }
+        let signing = Signing {
+            endpoint: &self.endpoint,
+            path: &self.path,
+            region: &self.region,
+            service: "secretsmanager",
+            target: operation.target(),
         };
-        let key = credentials.signing_key(&stamp, &self.region, "secretsmanager");
-        let parts = Parts { method: "POST", path: &self.path, query: "", headers: signed, payload };
-        let authorization = sign::authorization(&key, &credentials.access_key_id, &stamp, &parts);
-
-        let malformed = |_| Fault::client("credentials_config", "the access key id is malformed");
-        let mut authorization = HeaderValue::try_from(authorization).map_err(malformed)?;
-        authorization.set_sensitive(true);
-        let mut request = Request::new(body);
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.endpoint.uri.clone();
-        let headers = request.headers_mut();
-        headers.reserve(8);
-        headers.insert(header::CONTENT_TYPE, JSON);
-        headers.insert(header::USER_AGENT, AGENT);
-        headers.insert(TARGET, HeaderValue::from_static(operation.target()));
-        if let Ok(date) = HeaderValue::from_str(stamp.as_str()) {
-            headers.insert(DATE, date);
-        }
-        if let Some(token) = &credentials.token {
-            headers.insert(TOKEN, token.clone());
-        }
-        headers.insert(header::AUTHORIZATION, authorization);
+        let now = self.skew.correct(self.net.clock().now());
+        let request = signed(&signing, body, payload, credentials, now)?;
         self.client.call(request, operation.effect()).await
     }
+}
+
+/// Where a signed request goes, and what it asks for.
+pub(super) struct Signing<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    /// The endpoint's path as it is signed.
+    pub(super) path: &'a str,
+    pub(super) region: &'a str,
+    pub(super) service: &'static str,
+    /// Service and operation, as `X-Amz-Target` has them.
+    pub(super) target: &'static str,
+}
+
+/// A request of a JSON service, signed. `payload` is the digest of `body`; `now` is AWS's time.
+pub(super) fn signed(
+    signing: &Signing<'_>,
+    body: Bytes,
+    payload: &str,
+    credentials: &Arc<Credentials>,
+    now: Timestamp,
+) -> Result<Request<Bytes>, Fault> {
+    let stamp = Stamp::of(now);
+    let token = credentials.token.as_ref().and_then(|token| token.to_str().ok());
+    let mut signed: [(&str, &str); 5] = [
+        ("content-type", "application/x-amz-json-1.1"),
+        ("host", &signing.endpoint.host),
+        ("x-amz-date", stamp.as_str()),
+        ("x-amz-security-token", token.unwrap_or_default()),
+        ("x-amz-target", signing.target),
+    ];
+    let signed = match token {
+        Some(_) => &signed[..],
+        None => {
+            signed[3] = signed[4];
+            &signed[..4]
+        }
+    };
+    let key = credentials.signing_key(&stamp, signing.region, signing.service);
+    let parts = Parts { method: "POST", path: signing.path, query: "", headers: signed, payload };
+    let authorization = sign::authorization(&key, &credentials.access_key_id, &stamp, &parts);
+
+    let malformed = |_| Fault::client("credentials_config", "the access key id is malformed");
+    let mut authorization = HeaderValue::try_from(authorization).map_err(malformed)?;
+    authorization.set_sensitive(true);
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = signing.endpoint.uri.clone();
+    let headers = request.headers_mut();
+    headers.reserve(8);
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::USER_AGENT, AGENT);
+    headers.insert(TARGET, HeaderValue::from_static(signing.target));
+    if let Ok(date) = HeaderValue::from_str(stamp.as_str()) {
+        headers.insert(DATE, date);
+    }
+    if let Some(token) = &credentials.token {
+        headers.insert(TOKEN, token.clone());
+    }
+    headers.insert(header::AUTHORIZATION, authorization);
+    Ok(request)
 }
 
 fn read<T: DeserializeOwned>(operation: Operation, answer: &Answer) -> Result<T, Refusal> {

@@ -53,7 +53,7 @@ pub(super) struct Credentials {
 
 impl Credentials {
     /// With how long they last, as of `now`.
-    fn from_reqsign(mut found: Credential, now: Timestamp) -> Result<(Self, Option<Life>), Fault> {
+    pub(super) fn from_reqsign(mut found: Credential, now: Timestamp) -> Result<(Self, Option<Life>), Fault> {
         let token = match found.session_token.take().map(Zeroizing::new) {
             Some(token) => {
                 let mut header = HeaderValue::from_str(&token)

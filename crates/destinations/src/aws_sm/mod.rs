@@ -6,6 +6,7 @@ mod credentials;
 #[cfg(feature = "fakes")]
 pub(crate) mod fake;
 mod faults;
+pub(crate) mod kms;
 mod limits;
 mod listing;
 mod outside;

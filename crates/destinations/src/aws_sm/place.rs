@@ -156,7 +156,7 @@ pub(super) fn operators_sts(environment: &dyn Environment) -> Option<Endpoint> {
     from_environment(environment, "AWS_ENDPOINT_URL_STS").and_then(|url| Endpoint::parse(&url, true))
 }
 
-fn from_environment(environment: &dyn Environment, variable: &str) -> Option<String> {
+pub(super) fn from_environment(environment: &dyn Environment, variable: &str) -> Option<String> {
     if environment.var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").as_deref() == Some("true") {
         return None;
     }
@@ -168,7 +168,7 @@ fn bad_endpoint() -> Fault {
 }
 
 /// The domain of the partition a region belongs to.
-fn dns_suffix(region: &str) -> &'static str {
+pub(super) fn dns_suffix(region: &str) -> &'static str {
     match region.split('-').next() {
         Some("cn") => "amazonaws.com.cn",
         Some("eusc") => "amazonaws.eu",

@@ -6,6 +6,7 @@ mod access;
 mod approle;
 mod audit;
 mod auth;
+mod awskms;
 mod bench;
 mod hostile;
 mod jwt;

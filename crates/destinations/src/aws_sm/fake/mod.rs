@@ -5,6 +5,7 @@
 //! It checks signatures, knows recovery windows by its clock, counts calls, and can be told to
 //! misbehave.
 
+mod kms;
 mod secrets;
 mod tokens;
 
@@ -39,6 +40,7 @@ type Shared = Stage<State>;
 #[derive(Default)]
 struct State {
     secrets: Secrets,
+    kms: kms::Kms,
     /// Access key to secret key, and the session token it must come with.
     keys: BTreeMap<String, Key>,
     calls: Calls,
@@ -118,6 +120,11 @@ impl FakeAws {
                 key.expired = true;
             }
         }
+    }
+
+    /// A KMS key to encrypt and decrypt with, and the code with which it refuses to, if it does.
+    pub fn kms_key(&self, id: &str, refuses: Option<&str>) {
+        self.state().kms.keys.insert(id.to_owned(), refuses.map(ToOwned::to_owned));
     }
 
     /// A KMS key that cannot be used.
@@ -205,6 +212,13 @@ impl Shared {
         if state.denied.iter().any(|denied| denied == operation) {
             drop(state);
             return self.refusal("AccessDeniedException", 400);
+        }
+        if let Some(outcome) = state.kms.call(operation, &request) {
+            drop(state);
+            return match outcome {
+                Ok(answer) => self.answer(200, "application/x-amz-json-1.1", answer.to_string()),
+                Err(code) => self.refusal(&code, 400),
+            };
         }
         let suffix = state.suffix();
         let outcome = state.secrets.call(operation, &region, &request, self.clock.now(), &suffix);

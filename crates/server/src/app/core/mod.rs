@@ -109,6 +109,8 @@ pub struct Core {
     settings: Settings,
     metrics: Arc<Metrics>,
     tracer: Option<Arc<dyn Tracer>>,
+    /// Why the service that unseals did not, when last it was asked.
+    unseal_trouble: ArcSwapOption<String>,
     open: ArcSwapOption<Serving>,
     /// What several people take part in, one step at a time.
     rites: tokio::sync::Mutex<Rites>,
@@ -135,6 +137,7 @@ impl Core {
             unsealing: parts.unsealing,
             metrics: parts.opener.metrics(),
             tracer: parts.opener.tracer(),
+            unseal_trouble: ArcSwapOption::empty(),
             opener: parts.opener,
             clock: parts.clock,
             entropy: parts.entropy,

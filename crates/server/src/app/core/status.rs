@@ -89,6 +89,9 @@ impl Core {
                 o.put("cluster_name", &self.settings.cluster_name)
                     .put("cluster_id", &serving.app.store.header().cluster_id);
             }
+            if let (None, Some(why)) = (&open, &*self.unseal_trouble.load()) {
+                o.put("keyferry_unseal_error", why.as_str());
+            }
             o.put("recovery_seal", &matches!(self.unsealing, Unsealing::Auto(_)))
                 .put("storage_type", self.backend.name())
                 .put("keyferry_version", &self.settings.version);

@@ -171,8 +171,12 @@ impl Core {
             self.open_store(store).await.map_err(|fault| fault.to_string())
         };
         match outcome.await {
-            Ok(()) => true,
+            Ok(()) => {
+                self.unseal_trouble.store(None);
+                true
+            }
             Err(why) => {
+                self.unseal_trouble.store(Some(Arc::new(why.clone())));
                 tracing::error!(seal = service.kind(), why, "the store is not unsealed; it is tried again");
                 false
             }
