@@ -38,8 +38,9 @@ impl Blocked {
                  allowed_ipv6_addresses, or sync.allow_private_networks on the server"
             }
             Self::Metadata => {
-                "the address is one where a cloud hands out credentials; a range does not open it, only the \
-                 address itself in allowed_ipv4_addresses (/32) or allowed_ipv6_addresses (/128)"
+                "the address is one of instance metadata, where a cloud hands out credentials; a range does \
+                 not open it, only the address itself in allowed_ipv4_addresses (/32) or \
+                 allowed_ipv6_addresses (/128)"
             }
             Self::PlainText => "plain http to a public address would show secrets to the network; use https",
         }
