@@ -13,6 +13,7 @@ mod bao;
 mod bao_beside;
 mod canary;
 mod command_line;
+mod faults;
 mod heavy;
 mod hostile;
 mod hvac;

@@ -7,6 +7,7 @@ mod parts;
 mod postgres;
 mod proxy;
 mod server;
+mod wire;
 
 pub(crate) use aws::Aws;
 pub(crate) use client::{Answer, Client};
@@ -15,6 +16,7 @@ pub(crate) use parts::{bao, hvac_suite, moto, node_vault, python};
 pub(crate) use postgres::{Database, postgres};
 pub(crate) use proxy::{Proxy, Traffic};
 pub(crate) use server::{Boot, Server, init, init_by, keyferry};
+pub(crate) use wire::{Between, GARBAGE, Wire};
 
 use std::{future::Future, time::Duration};
 
