@@ -125,14 +125,30 @@ async fn write(
     Ok(Reply::empty())
 }
 
-/// Erases what tokens kept that are gone.
+/// Erases what tokens kept that are gone, of many in one commit.
 pub(super) async fn sweep(app: &App) -> Result<(), StoreError> {
-    let owners = owners(&app.store);
-    for accessor in owners.names().await? {
-        if app.store.get(&app.store.keys().token_by_accessor(&accessor)).await?.is_none() {
-            entries::erase_owned(&app.store, &owner(&accessor)).await?;
+    const FEW: usize = 16;
+    let (owners, keys) = (owners(&app.store), app.store.keys());
+    for some in owners.names().await?.chunks(256) {
+        let mut gone = Vec::new();
+        for accessor in some {
+            if app.store.get(&keys.token_by_accessor(accessor)).await?.is_some() {
+                continue;
+            }
+            let place = owner(accessor);
+            let held = app.store.scan(&keys.entries_owned(&place), None, FEW).await?;
+            if held.len() == FEW {
+                entries::erase_owned(&app.store, &place).await?;
+            } else {
+                gone.extend(held.into_iter().map(|(key, _)| key));
+            }
+            gone.push(owners.key(accessor));
+        }
+        if !gone.is_empty() {
             let mut transaction = app.store.transaction();
-            transaction.delete(&owners.key(&accessor));
+            for key in &gone {
+                transaction.delete(key);
+            }
             transaction.commit().await?;
         }
     }

@@ -2,15 +2,23 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use store::{Backend as _, Embedded, EmbeddedOptions, Record as _, records::Token};
+use store::{
+    Backend as _, Embedded, EmbeddedOptions, Record as _,
+    records::{Entry, Token},
+};
+
+/// Users, roles, entities and their aliases: what one of each kind of login leaves.
+const SET_UP: usize = 7;
 
 /// Records by tag, the first byte of every key. Names and values are sealed, but how many there are is not.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Counts(pub(crate) BTreeMap<u8, usize>);
 
 impl Counts {
-    pub(super) fn tokens(&self) -> usize {
-        self.0.get(&Token::TAG).copied().unwrap_or(0)
+    /// One token, the root's, and a handful of entries: what was set up.
+    pub(super) fn at_rest(&self) -> bool {
+        let of = |tag: u8| self.0.get(&tag).copied().unwrap_or(0);
+        of(Token::TAG) == 1 && of(Entry::TAG) <= SET_UP
     }
 
     /// Of the store in a directory that no process has open.

@@ -1,8 +1,11 @@
 //! Passwords, kept as Argon2id makes them.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use model::{Entropy, SecretBytes};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
@@ -33,9 +36,15 @@ impl fmt::Debug for Hashed {
     }
 }
 
+/// What one password was worked on in, wiped.
+type Memory = Vec<Block>;
+
 /// Does the work.
 pub(crate) struct Passwords {
     room: Semaphore,
+    /// Kept for the next: allocators keep what was freed, thread by thread, and a few logins would leave a
+    /// process many times as large.
+    memories: Arc<Mutex<Vec<Memory>>>,
     memory: u32,
     turns: u32,
     /// What was worked on so far: memory and turns.
@@ -48,6 +57,7 @@ impl Default for Passwords {
         // OWASP's first choice (2024): 19 MiB, two turns.
         Self {
             room: Semaphore::new(AT_ONCE),
+            memories: Arc::default(),
             memory: Params::DEFAULT_M_COST,
             turns: Params::DEFAULT_T_COST,
             #[cfg(test)]
@@ -96,14 +106,22 @@ impl Passwords {
         self.worked.lock().unwrap().push((memory, turns));
         let failed = || AppError::Internal("a password could not be hashed".to_owned());
         let _turn = self.room.acquire().await.map_err(|_| failed())?;
+        let memories = Arc::clone(&self.memories);
         let work = move || {
             let params = Params::new(memory, turns, 1, Some(32)).ok()?;
+            let mut blocks =
+                memories.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            blocks.resize(params.block_count(), Block::default());
             let mut hash = vec![0; 32];
             // EXPOSE: into the hash.
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                .hash_password_into(password.expose(), &salt, &mut hash)
-                .ok()?;
-            Some(hash)
+            let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                .hash_password_into_with_memory(password.expose(), &salt, &mut hash, &mut blocks);
+            blocks.fill(Block::default());
+            let mut memories = memories.lock().unwrap_or_else(PoisonError::into_inner);
+            if memories.len() < AT_ONCE {
+                memories.push(blocks);
+            }
+            hashed.ok().map(|()| hash)
         };
         tokio::task::spawn_blocking(work).await.ok().flatten().ok_or_else(failed)
     }
@@ -132,6 +150,10 @@ mod tests {
         // Every verification was the same work, whoever it was.
         let worked = passwords.worked.lock().unwrap().clone();
         assert_eq!(worked, [(64, 1); 9]);
+        // One after the other needs memory for one, and nothing of a password stays in it.
+        let kept = passwords.memories.lock().unwrap().clone();
+        assert_eq!(kept.len(), 1);
+        assert!(kept[0].iter().all(|block| block.as_ref().iter().all(|word| *word == 0)));
         let long = "x".repeat(LONGEST + 1);
         assert_eq!(passwords.verify(hashed, long.as_str().into()).await, Ok(false));
         assert!(passwords.hash(&entropy, long.as_str().into()).await.is_err());
