@@ -28,6 +28,9 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Look at every record of a store that no server has open; findings are exit code 1
     Doctor(DoctorArgs),
+    /// Check what a server has written down
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Show secrets arriving at two destinations, all within this machine
     Demo,
     /// Keeper Secrets Manager's command line (also under the name `ksm`)
@@ -35,6 +38,25 @@ pub(crate) enum Command {
     Ksm,
     /// Print the version
     Version,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check the files of a chain of sync events: nothing changed, missing, added or elsewhere than it was
+    Verify(AuditVerifyArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct AuditVerifyArgs {
+    /// The chain's public key, as sys/audit-chain shows it [default: the one that the files name]
+    #[arg(long, value_name = "HEX")]
+    pub(crate) key: Option<String>,
+    /// Number and hash of a record, as sys/audit-chain showed them; proves that the end is there
+    #[arg(long, value_name = "NUMBER:HASH")]
+    pub(crate) head: Option<String>,
+    /// The files, the oldest first
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// What has no meaning in dev mode.

@@ -54,6 +54,7 @@ async fn show(config: Arc<Config>) -> Result<(), Failure> {
         traces: None,
         world,
         audit: Vec::new(),
+        chain: None,
     };
     let (core, token, _) = builder.dev(None, true).await?;
     let house = House::open(core, Some(([127, 0, 0, 1], 0).into()), &config).await?;

@@ -12,8 +12,9 @@ use server::{
         audit::{Audit, Device},
         core::{Beside, Core, CoreParts, Made, Opened, Opener, Unsealing},
     },
+    chain::Chain,
     http,
-    lines::Sink,
+    lines::{LineFile, Sink},
     metrics::Metrics,
 };
 use store::{Backend, Memory, Store};
@@ -50,6 +51,8 @@ pub(crate) struct Builder {
     pub(crate) audit: Vec<Arc<Device>>,
     /// Where traces go, if anywhere.
     pub(crate) traces: Option<Arc<Traces>>,
+    /// What is delivered is written there.
+    pub(crate) chain: Option<Arc<LineFile>>,
 }
 
 impl Builder {
@@ -164,6 +167,12 @@ impl Opener for Builder {
         let (app, engine) = self.build(&store).map_err(|failure| failure.to_string())?;
         let audit = Audit::open(&store, self.world.entropy.as_ref(), &self.audit).await;
         let app = app.with_audit(audit.map_err(|fault| fault.to_string())?);
+        if let Some(file) = &self.chain {
+            let World { clock, entropy } = &self.world;
+            let name = &self.config.sync_audit.chain;
+            let chain = Chain::open(&store, clock.clone(), entropy.as_ref(), Arc::clone(file), name).await;
+            engine.observe(Arc::new(chain.map_err(|fault| fault.to_string())?));
+        }
         engine.start().await.map_err(|fault| fault.to_string())?;
         let deadline = self.config.listener.shutdown_deadline.0;
         Ok(Opened { app: Arc::new(app), beside: Box::new(Deliveries { engine, deadline }) })

@@ -4,6 +4,7 @@
 //! it was asked for wrongly.
 
 mod args;
+mod audit;
 mod backup;
 mod client;
 mod config;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::{
-    args::{Cli, Command},
+    args::{AuditCommand, Cli, Command},
     failure::Failure,
 };
 
@@ -63,6 +64,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Restore(args) => backup::restore(&args, &env::snapshot()),
         Command::Verify(args) => backup::verify(&args, &env::snapshot()),
         Command::Doctor(args) => backup::doctor(&args, &env::snapshot()),
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args),
         Command::Demo => demo::run(),
         // Seen before the arguments are parsed, because it parses its own.
         Command::Ksm => Err(Failure::wrong("write `keyferry ksm` with nothing before `ksm`")),

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use destinations::net::{Environment as _, Snapshot};
 use model::SecretBytes;
-use server::{app::core::Unsealing, metrics::Metrics};
+use server::{app::core::Unsealing, lines::Sink, metrics::Metrics};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -53,7 +53,9 @@ async fn serve(
     let world = World::real();
     let mut signals = Signals::catch().map_err(Failure::failed)?;
     let audit = config.audit_devices().map_err(Failure::wrong)?;
-    let files = audit.iter().map(|device| Arc::clone(&device.sink)).collect();
+    let chain = config.sync_audit_file().map_err(Failure::wrong)?;
+    let mut files: Vec<Arc<dyn Sink>> = audit.iter().map(|device| Arc::clone(&device.sink)).collect();
+    files.extend(chain.iter().map(|file| Arc::clone(file) as Arc<dyn Sink>));
     let metrics = Metrics::new(world.clock.now());
     let traces = config.traces(&environment, &world).map_err(Failure::wrong)?;
     let lock = !config.server.disable_mlock && !matches!(what, Served::Dev { .. });
@@ -78,6 +80,7 @@ async fn serve(
         traces: traces.clone(),
         world: world.clone(),
         audit,
+        chain,
     };
     let house = match what {
         Served::Dev { token, kv } => {

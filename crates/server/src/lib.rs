@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod awskms;
+pub mod chain;
 pub mod http;
 pub mod lines;
 pub mod metrics;

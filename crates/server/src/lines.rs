@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, OpenOptions, Permissions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -67,6 +67,63 @@ impl LineFile {
     /// Its name.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether nothing is in it.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.held().file.metadata()?.len() == 0)
+    }
+
+    /// Adds whole lines and waits until they are on the disk; what could not be added whole is taken back. For
+    /// files that one process writes. How long the file was before.
+    ///
+    /// # Errors
+    /// The file is as it was, unless that could not be brought about either.
+    pub fn append_synced(&self, lines: &[u8]) -> io::Result<u64> {
+        let mut open = self.held();
+        let before = open.file.metadata()?.len();
+        let added = open.write(lines).and_then(|()| open.file.sync_data());
+        if let Err(error) = added {
+            open.file.set_len(before)?;
+            open.torn = false;
+            return Err(error);
+        }
+        Ok(before)
+    }
+
+    /// Takes away what was added since it was so long.
+    ///
+    /// # Errors
+    /// It is as it was.
+    pub fn cut(&self, length: u64) -> io::Result<()> {
+        self.held().file.set_len(length)
+    }
+
+    /// Shows every whole line, without its line feed, and takes away a torn one at the end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn mend(&self, mut see: impl FnMut(&[u8])) -> io::Result<()> {
+        let mut open = self.held();
+        open.file.seek(SeekFrom::Start(0))?;
+        let mut whole = 0;
+        {
+            let mut reader = BufReader::new(&open.file);
+            let mut line = Vec::new();
+            loop {
+                line.clear();
+                let read = reader.read_until(b'\n', &mut line)?;
+                let Some(text) = line.strip_suffix(b"\n") else { break };
+                whole += read as u64;
+                see(text);
+            }
+        }
+        open.file.set_len(whole)?;
+        open.torn = false;
+        Ok(())
     }
 
     fn held(&self) -> MutexGuard<'_, Open> {

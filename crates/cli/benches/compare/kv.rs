@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Secrets read and written, 200 bytes each.
-const SECRETS: usize = 1000;
+pub(crate) const SECRETS: usize = 1000;
 
 struct Contender {
     name: &'static str,
@@ -41,12 +41,12 @@ fn request(method: &str, path: &str, token: &str, body: String) -> Request<Body>
         .unwrap()
 }
 
-fn write(token: &str, secret: usize) -> Request<Body> {
+pub(crate) fn write(token: &str, secret: usize) -> Request<Body> {
     let body = json!({ "data": { "value": "v".repeat(188) } }).to_string();
     request("POST", &format!("/v1/secret/data/bench/s{secret}"), token, body)
 }
 
-fn read(token: &str, secret: usize) -> Request<Body> {
+pub(crate) fn read(token: &str, secret: usize) -> Request<Body> {
     request("GET", &format!("/v1/secret/data/bench/s{secret}"), token, String::new())
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench stops where it fails")]
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 
+mod audit;
 mod bare;
 mod disk;
 #[path = "../../tests/e2e/harness/mod.rs"]
@@ -46,7 +47,7 @@ async fn main() {
     let wanted = |part: &str| {
         let named = arguments
             .iter()
-            .any(|word| ["kv", "pg", "latency", "throughput", "size"].contains(&word.as_str()));
+            .any(|word| ["kv", "pg", "audit", "latency", "throughput", "size"].contains(&word.as_str()));
         !named || arguments.iter().any(|word| word == part)
     };
     disk::probe(scale).await;
@@ -56,6 +57,9 @@ async fn main() {
     // It needs a PostgreSQL, so it is not among what is measured unasked.
     if arguments.iter().any(|word| word == "pg") {
         kv::compare_on_postgres(scale).await;
+    }
+    if wanted("audit") {
+        audit::measure(scale).await;
     }
     if wanted("latency") {
         sync::latency(scale).await;

@@ -13,7 +13,7 @@ use server::{
     lines::{LineFile, Sink, Stdout},
 };
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, sections::SyncAudit};
 
 /// One device.
 #[derive(Serialize, Deserialize)]
@@ -197,8 +197,12 @@ impl AuditDevice {
 }
 
 /// What is wrong with the devices, each by itself and all together.
-pub(super) fn check(devices: &[AuditDevice], faults: &mut Vec<String>) {
+pub(super) fn check(devices: &[AuditDevice], chain: &SyncAudit, faults: &mut Vec<String>) {
     let (mut names, mut files) = (BTreeSet::new(), BTreeSet::new());
+    files.extend(&chain.file);
+    if chain.chain.is_empty() {
+        faults.push("sync_audit.chain must not be empty".to_owned());
+    }
     for device in devices {
         device.faults(faults);
         if !names.insert(device.name()) {
@@ -208,7 +212,10 @@ pub(super) fn check(devices: &[AuditDevice], faults: &mut Vec<String>) {
         if let Some(file) = &device.file_path
             && !files.insert(file)
         {
-            faults.push(format!("audit device {} has the file_path of another one", device.name()));
+            faults.push(format!(
+                "audit device {} has the file_path of another one, or of sync_audit",
+                device.name()
+            ));
         }
     }
 }
@@ -217,6 +224,14 @@ impl Config {
     /// The audit devices, opened.
     pub(crate) fn audit_devices(&self) -> Result<Vec<Arc<Device>>, ConfigError> {
         self.audit.iter().map(|device| device.open().map(Arc::new)).collect()
+    }
+
+    /// The file of the chain of sync events, if there is one.
+    pub(crate) fn sync_audit_file(&self) -> Result<Option<Arc<LineFile>>, ConfigError> {
+        let SyncAudit { file, mode, .. } = &self.sync_audit;
+        let Some(path) = file else { return Ok(None) };
+        let file = LineFile::open(path, mode.0);
+        Ok(Some(Arc::new(file.map_err(|fault| ConfigError(format!("sync_audit.file: {fault}")))?)))
     }
 }
 
@@ -273,6 +288,11 @@ mod tests {
             (format!("{file}path = \"/\"\n"), "has a path that is no name"),
             (format!("{file}{file}"), "there are two audit devices file/"),
             (format!("{file}{file}path = \"b\"\n"), "has the file_path of another one"),
+            (
+                format!("[sync_audit]\nfile = \"/var/log/a\"\n{file}"),
+                "has the file_path of another one, or of sync_audit",
+            ),
+            ("[sync_audit]\nchain = \"\"\n".to_owned(), "sync_audit.chain must not be empty"),
             ("[[audit]]\ntype = \"file\"\nfile_path = \"/dev/stdout\"\n".to_owned(), "set type = \"stdout\""),
             ("[[audit]]\ntype = \"stdout\"\nmode = \"0600\"\n".to_owned(), "has mode, which only a file has"),
         ] {

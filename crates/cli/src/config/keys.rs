@@ -320,6 +320,21 @@ pub(crate) const KEYS: &[Key] = &[
         "How the collector is told who sends. `keyferry`, unless `OTEL_SERVICE_NAME` is set.",
     ),
     key(
+        "sync_audit",
+        "file",
+        Takes::Text,
+        "The file that the chain of sync events is appended to: what was delivered where, by whose right; no values. \
+         Without it there is none. While it cannot be written, nothing is delivered. Checked by `keyferry audit \
+         verify`; SIGHUP opens it anew by its name, after it was moved away.",
+    ),
+    key(
+        "sync_audit",
+        "chain",
+        Takes::Text,
+        "The chain's name. Each server that delivers from a store needs one of its own.",
+    ),
+    key("sync_audit", "mode", Takes::Text, "The file's permissions, as for audit devices."),
+    key(
         "log",
         "format",
         Takes::Text,

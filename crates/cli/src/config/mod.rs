@@ -110,7 +110,7 @@ impl Config {
         if self.server.default_lease_ttl.0 > self.server.max_lease_ttl.0 {
             faults.push("server.default_lease_ttl must not be longer than server.max_lease_ttl".to_owned());
         }
-        audit::check(&self.audit, &mut faults);
+        audit::check(&self.audit, &self.sync_audit, &mut faults);
         if faults.is_empty() { Ok(()) } else { Err(ConfigError(faults.join("\n"))) }
     }
 }
@@ -228,7 +228,7 @@ mod tests {
             ),
             (
                 "[stroage]\n",
-                "k.toml:1: stroage: unknown field `stroage`, expected one of `storage`, `seal`, `listener`, `server`, `sync`, `telemetry`, `audit`, `log`",
+                "k.toml:1: stroage: unknown field `stroage`, expected one of `storage`, `seal`, `listener`, `server`, `sync`, `telemetry`, `sync_audit`, `audit`, `log`",
             ),
         ] {
             assert_eq!(fault(text), message);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::telemetry::Ratio;
 
 use super::{
-    audit::AuditDevice,
+    audit::{AuditDevice, FileMode},
     value::{Address, PublicUrl, Release, Span, Whole},
 };
 
@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) sync: Sync,
     pub(crate) telemetry: Telemetry,
+    pub(crate) sync_audit: SyncAudit,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) audit: Vec<AuditDevice>,
     pub(crate) log: Log,
@@ -240,6 +241,21 @@ pub(crate) struct Telemetry {
     pub(crate) otlp_headers_file: Option<PathBuf>,
     pub(crate) trace_sample_ratio: Option<Ratio>,
     pub(crate) service_name: Option<String>,
+}
+
+/// `[sync_audit]`
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SyncAudit {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) chain: String,
+    pub(crate) mode: FileMode,
+}
+
+impl Default for SyncAudit {
+    fn default() -> Self {
+        Self { file: None, chain: "main".to_owned(), mode: FileMode::default() }
+    }
 }
 
 /// `[log]`

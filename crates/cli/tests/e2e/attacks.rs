@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server};
+use crate::harness::{Boot, Client, Server, eventually};
 
 /// A request as it is on the wire: no client library tidies its path up.
 fn raw(server: &Server, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
@@ -224,6 +224,13 @@ async fn strangers_change_nothing() {
     for token in ["", "x", "hvs.AAAAAAAAAAAAAAAAAAAAAAAA", "hvb.AAAAAAAA", "root ", "root\u{0}"] {
         for (method, path, body) in [
             ("PUT", "sys/seal", ""),
+            ("DELETE", "sys/rekey/init", ""),
+            ("POST", "sys/rekey/init", r#"{"secret_shares":1,"secret_threshold":1}"#),
+            ("DELETE", "sys/generate-root/attempt", ""),
+            ("POST", "sys/generate-root/attempt", "{}"),
+            ("POST", "sys/storage/raft/snapshot", "x"),
+            ("POST", "sys/storage/raft/snapshot-force", "x"),
+            ("POST", "sys/audit/x", r#"{"type":"file"}"#),
             ("PUT", "sys/policies/acl/default", r#"{"policy":"path \"*\" { policy = \"sudo\" }"}"#),
             ("POST", "sys/auth/x", r#"{"type":"userpass"}"#),
             ("DELETE", "sys/auth/userpass", ""),
@@ -282,4 +289,353 @@ async fn policies_cannot_bring_the_server_down() {
         root.with_token(Some(&token)).get(&path).await.expect(403);
     }
     assert!(server.alive());
+}
+
+/// Selectors of a sync request that name more than the caller may read: another tenant's secret, a folder
+/// above, everything.
+#[tokio::test]
+async fn selectors_do_not_reach_beyond_the_callers_rights() {
+    let server = Server::dev();
+    let root = server.client();
+    let target = tempfile::tempdir().unwrap();
+    let file = target.path().join("mine.json");
+    for path in ["secret/data/mine/a", "secret/data/theirs/a", "secret/data/mined"] {
+        root.post(path, json!({ "data": { "v": path } })).await.expect(200);
+    }
+    let token = token_of(
+        &root,
+        "tenant",
+        r#"path "secret/data/mine/*" { capabilities = ["read"] }
+           path "sys/sync/*" { capabilities = ["create", "read", "update", "delete", "list"] }"#,
+    )
+    .await;
+    let tenant = root.with_token(Some(&token));
+    let at = "sys/sync/destinations/file/mine";
+    tenant.post(at, json!({ "path": file })).await.expect(200);
+    let set = format!("{at}/associations/set");
+    for selector in [
+        json!({ "secret_name": "theirs/a" }),
+        json!({ "secret_name": "mine/../theirs/a" }),
+        json!({ "secret_name": "mine/%2e%2e/theirs/a" }),
+        json!({ "secret_name": "/theirs/a" }),
+        json!({ "secret_name": "mined" }),
+        json!({ "secret_name": "*" }),
+        json!({ "secret_name": "**" }),
+        json!({ "secret_name": "+/a" }),
+        json!({ "secret_name": "mine*/**" }),
+        json!({ "secret_name": "{mine,theirs}/a" }),
+        json!({ "secret_prefix": "" }),
+        json!({ "secret_prefix": "/" }),
+        json!({ "secret_prefix": "mine/.." }),
+        json!({ "secret_prefix": "theirs" }),
+        json!({ "secret_prefix": "mine", "secret_name": "theirs/a" }),
+    ] {
+        for mount in ["secret", "secret/", "/secret", "secret/data", "SECRET", "secret/data/mine/.."] {
+            let mut body = selector.clone();
+            body["mount"] = json!(mount);
+            let answer = tenant.post(&set, body.clone()).await;
+            assert!((400..500).contains(&answer.status.as_u16()), "{body}: {answer:?}");
+        }
+    }
+    tenant.post(&set, json!({ "mount": "secret", "secret_prefix": "mine/" })).await.expect(200);
+    let held = eventually("what may be read", async || {
+        let held = crate::sync::delivered(&file);
+        (!held.is_empty()).then_some(held)
+    })
+    .await;
+    assert!(held.values().all(|value| value.contains("secret/data/mine/")), "{held:?}");
+    let answer = tenant.get("sys/sync/associations/destinations?mount=secret&secret_name=theirs/a").await;
+    assert!(!answer.text.contains("file/mine"), "{answer:?}");
+}
+
+/// A listener that must not be called; whether it was.
+fn trap() -> (u16, std::net::TcpListener) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    (listener.local_addr().unwrap().port(), listener)
+}
+
+/// Requests to inside addresses: by address in every spelling, by a name that resolves to one (what counts is
+/// the address really connected to, so a second look-up changes nothing), and by a redirect.
+#[tokio::test]
+async fn the_way_out_leads_to_nothing_inside_and_follows_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let token = crate::harness::init(home.path());
+    let strict = Boot::data(home.path(), &token).start();
+    let root = strict.client();
+    root.post("sys/auth/jwt", json!({ "type": "jwt" })).await.expect(204);
+    let (port, inside) = trap();
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.1",
+        "0.0.0.0",
+        "169.254.169.254",
+        "[fd00:ec2::254]",
+        "10.0.0.1",
+        "user@127.0.0.1",
+    ] {
+        let body = json!({ "jwks_url": format!("http://{host}:{port}/keys"), "allowed_ports": [port] });
+        let answer = root.post("auth/jwt/config", body).await;
+        assert_eq!(answer.status.as_u16(), 400, "{host}: {answer:?}");
+    }
+    assert!(inside.accept().is_err(), "something was asked inside");
+    drop(strict);
+
+    // Where private networks are allowed, a redirect to another of them is not followed all the same.
+    let (port, inside) = trap();
+    let redirector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let from = redirector.local_addr().unwrap().port();
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = redirector.accept().unwrap();
+        let mut head = [0; 2048];
+        let _ = stream.read(&mut head).unwrap();
+        let text = format!(
+            "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{port}/keys\r\ncontent-length: 0\r\n\r\n"
+        );
+        stream.write_all(text.as_bytes()).unwrap();
+    });
+    let open = Server::dev();
+    let root = open.client();
+    root.post("sys/auth/jwt", json!({ "type": "jwt" })).await.expect(204);
+    let body = json!({ "jwks_url": format!("http://127.0.0.1:{from}/keys"), "allowed_ports": [from, port] });
+    let answer = root.post("auth/jwt/config", body).await;
+    assert!(answer.status.as_u16() == 400 && answer.text.contains("302"), "{answer:?}");
+    asked.join().unwrap();
+    assert!(inside.accept().is_err(), "the redirect was followed");
+}
+
+/// CVE-2025-6000, CVE-2025-54997: an audit device as a way to write a file and run it.
+#[tokio::test]
+async fn nobody_writes_files_by_way_of_audit() {
+    let server = Server::dev();
+    let root = server.client();
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("plugin.sh");
+    for kind in ["file", "socket", "syslog", "stdout"] {
+        for path in ["sys/audit/x", "sys/audit/file", "sys/audit/x/y"] {
+            let options = json!({ "file_path": file, "path": file, "mode": "0755", "prefix": "#!/bin/sh\n", "log_raw": "true" });
+            let body = json!({ "type": kind, "options": options, "local": true });
+            let answer = root.post(path, body).await;
+            assert_eq!(answer.status.as_u16(), 400, "{answer:?}");
+            assert!(answer.text.contains("cannot enable audit device via API"), "{answer:?}");
+        }
+    }
+    assert!(!file.exists());
+    assert_eq!(root.get("sys/audit").await.data(), json!({}));
+}
+
+/// A name template that reads the environment, a file or the network, or never ends.
+#[tokio::test]
+async fn templates_read_nothing_but_the_secrets_name() {
+    let mut server = Server::dev();
+    let root = server.client();
+    let file = tempfile::tempdir().unwrap();
+    let path = file.path().join("out.json");
+    for action in [
+        "env \"HOME\"",
+        "expandenv \"$HOME\"",
+        "readFile \"/etc/passwd\"",
+        "file \"/etc/passwd\"",
+        "include \"x\" .",
+        "template \"x\"",
+        "call .Exec",
+        "getHostByName \"localhost\"",
+        "exec \"id\"",
+        "html .SecretPath",
+        "printf \"%999999999d\" 1",
+        "range .SecretPath",
+        "define \"x\"",
+        "with .SecretPath",
+        ".SecretValue",
+        ".Token",
+        "repeat 1000000000 \"x\"",
+        "seq 1 1000000000",
+        "genPrivateKey \"rsa\"",
+    ] {
+        let body = json!({ "path": path, "secret_name_template": format!("a-{{{{ {action} }}}}") });
+        let answer = root.post("sys/sync/destinations/file/t", body).await;
+        assert_eq!(answer.status.as_u16(), 400, "{action}: {answer:?}");
+        assert!(!answer.text.contains("root:"), "{answer:?}");
+    }
+    root.get("sys/sync/destinations/file/t").await.expect(404);
+    assert!(server.alive());
+}
+
+/// Who signed a call, and what it carried.
+type Calls = std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>>;
+
+/// A service that takes everything and remembers with whose key it was signed.
+fn account_stub() -> (String, Calls) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let calls = Calls::default();
+    let kept = calls.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let kept = kept.clone();
+            std::thread::spawn(move || take_call(stream, &kept));
+        }
+    });
+    (url, calls)
+}
+
+fn take_call(mut stream: TcpStream, calls: &Calls) {
+    let mut request = Vec::new();
+    let mut piece = [0; 4096];
+    let body_at = loop {
+        let Ok(read @ 1..) = stream.read(&mut piece) else { return };
+        request.extend_from_slice(&piece[..read]);
+        let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&request[..end]).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+        let length: usize = length.map_or(0, |text| text.trim().parse().unwrap());
+        if request.len() >= end + 4 + length {
+            break end + 4;
+        }
+    };
+    let head = String::from_utf8_lossy(&request[..body_at]).into_owned();
+    let signer =
+        head.split_once("Credential=").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default();
+    let body = String::from_utf8_lossy(&request[body_at..]).into_owned();
+    calls.lock().unwrap().push((signer.to_owned(), body));
+    let answer = r#"{"ARN":"arn:aws:secretsmanager:eu-west-1:1:secret:x-AbCdEf","Name":"x","VersionId":"v"}"#;
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        answer.len()
+    );
+    let _ = stream.write_all((head + answer).as_bytes());
+}
+
+/// Clients that are kept between calls: what goes to one account is never signed with another's key, nor with
+/// one that was replaced.
+#[tokio::test]
+async fn no_account_is_served_with_anothers_client() {
+    let server = Server::dev();
+    let root = server.client();
+    let (endpoint, calls) = account_stub();
+    let at = |name: &str| format!("sys/sync/destinations/aws-sm/{name}");
+    for name in ["one", "two"] {
+        let body = json!({
+            "access_key_id": format!("AKIA{name}"), "secret_access_key": name, "region": "eu-west-1", "endpoint": endpoint,
+        });
+        root.post(&at(name), body).await.expect(200);
+        root.post(&format!("secret/data/{name}"), json!({ "data": { "v": format!("for-{name}-0") } }))
+            .await
+            .expect(200);
+        let pair = json!({ "mount": "secret", "secret_name": name });
+        root.post(&format!("{}/associations/set", at(name)), pair).await.expect(200);
+    }
+    let seen = |text: &str| {
+        let calls = calls.lock().unwrap();
+        calls.iter().rfind(|(_, body)| body.contains(text)).map(|(signer, _)| signer.clone())
+    };
+    for round in 1..=5 {
+        for name in ["one", "two"] {
+            let value = format!("for-{name}-{round}");
+            root.post(&format!("secret/data/{name}"), json!({ "data": { "v": value } })).await.expect(200);
+        }
+    }
+    for name in ["one", "two"] {
+        eventually("the last value", async || seen(&format!("for-{name}-5"))).await;
+    }
+    root.patch(&at("one"), json!({ "access_key_id": "AKIAnew", "secret_access_key": "new" }))
+        .await
+        .expect(200);
+    root.post("secret/data/one", json!({ "data": { "v": "for-one-new" } })).await.expect(200);
+    assert_eq!(eventually("the new key", async || seen("for-one-new")).await, "AKIAnew");
+    for (signer, body) in calls.lock().unwrap().iter() {
+        let mine = match signer.as_str() {
+            "AKIAone" | "AKIAnew" => "for-one",
+            "AKIAtwo" => "for-two",
+            other => panic!("signed by {other}: {body}"),
+        };
+        assert!(!body.contains("for-") || body.contains(mine), "{signer}: {body}");
+    }
+}
+
+/// One-time tokens used by many at once: exactly as often as they may be.
+#[tokio::test]
+async fn what_may_be_used_once_is_used_once() {
+    let server = Server::dev();
+    let root = server.client();
+    root.post("secret/data/a", json!({ "data": { "v": "x" } })).await.expect(200);
+    root.call(
+        "PUT",
+        "sys/policies/acl/reader",
+        Some(json!({ "policy": r#"path "secret/data/a" { capabilities = ["read"] }"# })),
+    )
+    .await
+    .expect(204);
+    let made =
+        root.post("auth/token/create", json!({ "policies": ["reader"], "num_uses": 5 })).await.expect(200);
+    let few = root.with_token(made.json()["auth"]["client_token"].as_str());
+    let reads = (0..40).map(|_| {
+        let few = few.clone();
+        tokio::spawn(async move { few.get("secret/data/a").await.status.as_u16() })
+    });
+    let mut answered = Vec::new();
+    for read in reads.collect::<Vec<_>>() {
+        answered.push(read.await.unwrap());
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, [vec![200; 5], vec![403; 35]].concat());
+
+    let request = hyper::Request::get("/v1/secret/data/a")
+        .header("X-Vault-Token", &server.token)
+        .header("X-Vault-Wrap-TTL", "60")
+        .body(http_body_util::Full::default())
+        .unwrap();
+    let wrapped = root.try_send(request).await.unwrap().json();
+    let opener = root.with_token(wrapped["wrap_info"]["token"].as_str());
+    let unwraps = (0..20).map(|_| {
+        let opener = opener.clone();
+        tokio::spawn(async move { opener.post("sys/wrapping/unwrap", json!({})).await.status.as_u16() })
+    });
+    let mut answered = Vec::new();
+    for one in unwraps.collect::<Vec<_>>() {
+        answered.push(one.await.unwrap());
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, [vec![200; 1], vec![400; 19]].concat());
+}
+
+/// SECURITY.md lists fifteen classes, each with tests that are there.
+#[test]
+fn every_class_of_advisory_is_attacked() {
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let page = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let (_, section) = page.split_once("## Attacked in tests").unwrap();
+    let rows: Vec<Vec<&str>> = section
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| Class"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), 15, "{rows:?}");
+    for row in rows {
+        let [class, _, tests] = row.as_slice() else { panic!("three columns: {row:?}") };
+        let tests: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{class} has no test");
+        for test in tests {
+            let mut parts: Vec<&str> = test.split("::").filter(|part| *part != "tests").collect();
+            let (name, file) = (parts.pop().unwrap(), parts.pop().unwrap());
+            let found = [
+                "crates/cli/tests/e2e",
+                "crates/server/tests/api",
+                "crates/server/tests/sync",
+                "crates/server/src/app/policy",
+            ]
+            .into_iter()
+            .map(|place| root.join(place).join(format!("{file}.rs")))
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .any(|text| text.contains(&format!("fn {name}(")));
+            assert!(found, "{class}: there is no {test}");
+        }
+    }
 }

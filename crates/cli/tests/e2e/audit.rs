@@ -139,3 +139,77 @@ async fn a_device_that_cannot_be_written_stops_the_start() {
     }
     assert_eq!(fs::read(&target).unwrap(), b"");
 }
+
+fn verify(arguments: &[&str]) -> (i32, String) {
+    let output = keyferry().args(["audit", "verify"]).args(arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+/// Delivered, moved away, killed, started again: one chain, and whoever tampers with it is found.
+#[tokio::test]
+async fn the_chain_of_sync_events_is_kept_and_checked() {
+    let home = tempfile::tempdir().unwrap();
+    let config = "[sync_audit]\nfile = \"DIR/chain.log\"\n";
+    let (chain, old) = (home.path().join("chain.log"), home.path().join("chain.log.1"));
+    let target = home.path().join("target.json");
+    let server = with_config(home.path(), config);
+    let client = server.client();
+    client.post("sys/mounts/secret", json!({ "type": "kv-v2" })).await.expect(204);
+    client.post("secret/data/app", json!({ "data": { "p": "hunter2" } })).await.expect(200);
+    let at = "sys/sync/destinations/file/f";
+    client.post(at, json!({ "path": target })).await.expect(200);
+    client
+        .post(&format!("{at}/associations/set"), json!({ "mount": "secret", "secret_name": "app" }))
+        .await
+        .expect(200);
+    let delivered = async |version: u64| {
+        eventually("the record", async || {
+            let told = [lines(&old), lines(&chain)].concat();
+            told.into_iter().find(|record| record["version"] == version)
+        })
+        .await
+    };
+    let record = delivered(1).await;
+    assert_eq!((&record["outcome"], &record["path"]), (&json!("written"), &json!("app")));
+    assert_eq!((&record["destination"], &record["by"][0]["policies"]), (&json!("file/f"), &json!(["root"])));
+    assert_eq!(chain.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+
+    fs::rename(&chain, &old).unwrap();
+    server.signal("HUP");
+    eventually("the file is made anew", async || chain.is_file().then_some(())).await;
+    client.post("secret/data/app", json!({ "data": { "p": "hunter3" } })).await.expect(200);
+    delivered(2).await;
+    server.kill();
+    let server = with_config(home.path(), config);
+    let client = server.client();
+    client.post("secret/data/app", json!({ "data": { "p": "hunter4" } })).await.expect(200);
+    delivered(3).await;
+
+    let head = client.get("sys/audit-chain").await.data()["chains"]["main"].clone();
+    let at_head = format!("{}:{}", head["sequence"], head["hash"].as_str().unwrap());
+    let key = head["public_key"].as_str().unwrap();
+    let (older, newer) = (old.to_str().unwrap(), chain.to_str().unwrap());
+    let (code, said) = verify(&["--key", key, "--head", &at_head, older, newer]);
+    assert!(code == 0 && said.starts_with("OK: ") && said.contains(" 1 to "), "{code} {said}");
+    let text = [fs::read_to_string(&old).unwrap(), fs::read_to_string(&chain).unwrap()].concat();
+    assert!(!text.contains("hunter"), "no values");
+
+    let whole = fs::read_to_string(&chain).unwrap();
+    let rows: Vec<&str> = whole.lines().collect();
+    for (tampered, told) in [
+        (whole.replacen("\"version\":2", "\"version\":9", 1), "it was changed"),
+        (rows[1..].join("\n") + "\n", "what preceded it is missing"),
+        (rows[..rows.len() - 1].join("\n") + "\n", "the end is missing"),
+        ([&rows[..1], &rows[2..]].concat().join("\n") + "\n", "are missing before it"),
+        (whole.trim_end().to_owned(), "it is cut short"),
+    ] {
+        fs::write(&chain, tampered).unwrap();
+        let (code, said) = verify(&["--key", key, "--head", &at_head, older, newer]);
+        assert!(code == 1 && said.contains(told), "{told}: {code} {said}");
+    }
+    assert_eq!(verify(&["--key", key, newer, older]).0, 1);
+    assert_eq!(verify(&["--key", &"0".repeat(64), older]).0, 1);
+    assert_eq!(verify(&["no-such-file"]).0, 2);
+    assert_eq!(verify(&["--head", "x", older]).0, 2);
+}

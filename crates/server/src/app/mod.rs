@@ -45,6 +45,7 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 
 pub(crate) use self::namespaces::ROOT_ONLY;
+pub(crate) use self::{audit::Salt, entries::Table};
 use self::{
     audit::{Audit, Trail},
     auth::{Caller, KeyCache, Lockouts, Passwords, TokenCache},
@@ -398,6 +399,8 @@ impl App {
                     namespaces::handle(request, name)
                 } else if let Some(path) = below(rest, "audit") {
                     audit::handle(self, request, path)
+                } else if rest == "audit-chain" {
+                    audit::chains(self, request).await
                 } else if let Some(path) = rest.strip_prefix("audit-hash/") {
                     audit::hash(self, request, path)
                 } else if let Some(path) = below(rest, "auth") {

@@ -36,6 +36,21 @@ pub(in crate::app) fn handle(app: &App, request: &Request, path: &str) -> Result
     }
 }
 
+/// `sys/audit-chain`: where the chains of sync events are, and the keys to check them with.
+pub(in crate::app) async fn chains(app: &App, request: &Request) -> Result<Reply, AppError> {
+    if request.operation != Operation::Read {
+        return Err(AppError::UnsupportedOperation);
+    }
+    let heads = crate::chain::heads(&app.store).await?;
+    Ok(Reply::object(MOUNT_TYPE, |o| {
+        o.put_object("chains", |o| {
+            for (name, head) in &heads {
+                o.put(name, head);
+            }
+        });
+    }))
+}
+
 /// `sys/audit-hash/<path>`: what a text looks like in a device's lines.
 pub(in crate::app) fn hash(app: &App, request: &Request, path: &str) -> Result<Reply, AppError> {
     if request.operation != Operation::Write {

@@ -12,15 +12,15 @@ use serde::de::IgnoredAny;
 const MARK: &[u8; 12] = b"hmac-sha256:";
 
 /// Hashes texts under one device's salt.
-pub(super) struct Salt(hmac::Key);
+pub(crate) struct Salt(hmac::Key);
 
 impl Salt {
-    pub(super) fn new(salt: &[u8]) -> Self {
+    pub(crate) fn new(salt: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, salt))
     }
 
     /// `hmac-sha256:…`
-    pub(super) fn hash(&self, text: &[u8]) -> String {
+    pub(crate) fn hash(&self, text: &[u8]) -> String {
         let mut hashed = Vec::with_capacity(76);
         self.write(text, &mut hashed);
         String::from_utf8(hashed).unwrap_or_default()

@@ -18,8 +18,8 @@ use store::{Store, StoreError};
 
 use super::{App, AppError, entries::Table};
 use crate::lines::Sink;
-pub(super) use api::{handle, hash};
-use conceal::Salt;
+pub(super) use api::{chains, handle, hash};
+pub(crate) use conceal::Salt;
 pub(crate) use trail::Trail;
 
 /// A declared device.
