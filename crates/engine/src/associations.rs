@@ -293,12 +293,26 @@ impl Engine {
                     let (path, destination) = (path.clone(), key.clone());
                     return Err(AssociationError::RuleMember { path, destination, pattern });
                 }
-                // It stays, as the rule's.
+                // It stays, as the rule's, as long as there is something to deliver.
                 Some(_) => {
+                    let done = self.0.outcome(id, node);
                     let mut transaction = self.0.store.transaction();
                     let next = Association { single: false, ..association.clone() };
                     transaction.expect(&association_key, Some(before.revision)).put(&association_key, &next);
+                    let idle = association.entries.is_empty();
+                    if idle {
+                        let row = Outbox { at: self.0.clock.now(), due: None, cause: Cause::Settings };
+                        transaction.put(&self.0.store.keys().outbox(id, node), &row);
+                    }
                     match transaction.commit().await {
+                        Ok(_) if idle => {
+                            self.0.offer(id, node, Urgency::Asked);
+                            done.await;
+                            return match self.0.store.get(&association_key).await? {
+                                Some(left) => Ok(self.views(id, node, &left).await?),
+                                None => Ok(self.removed_views(&before.record)),
+                            };
+                        }
                         Ok(revision) => {
                             return Ok(self.views(id, node, &Stored { record: next, revision }).await?);
                         }
