@@ -156,7 +156,13 @@ impl Inner {
                 Err(_) => return Err(StoreError::Unknown),
                 Ok(Ok(revision)) => {
                     member.revision = Some(revision);
+                    let lapsed = !cluster.validity.holds();
                     cluster.validity.extend(begun, cluster.settings.valid);
+                    if lapsed {
+                        // What was offered meanwhile was not started.
+                        let destinations = self.lanes().destinations();
+                        destinations.into_iter().for_each(|destination| self.pump(destination));
+                    }
                     return Ok(());
                 }
                 Ok(Err(StoreError::Conflict)) => match self.store.get(&key).await? {

@@ -205,6 +205,12 @@ impl Cluster {
         self.wake.notify_one();
     }
 
+    /// As if it had not been heard of for a while.
+    #[cfg(test)]
+    pub(crate) fn lapse(&self) {
+        self.validity.end();
+    }
+
     #[cfg(test)]
     pub(crate) fn id(&self) -> NodeId {
         self.state().id

@@ -204,3 +204,18 @@ async fn a_server_older_than_the_store_takes_no_part() {
     let ids: Vec<NodeId> = cluster.engines.iter().map(|engine| engine.0.cluster.id()).collect();
     assert_ne!(ids[0], ids[1]);
 }
+
+/// Found by the simulation: what was asked for while the store was away stayed in line until the next sweep.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_while_nothing_may_be_called_is_done_as_soon_as_it_may_again() {
+    let cluster = Cluster::of(1).await;
+    cluster.configure(0, "d").await;
+    cluster.source.put("a", Some(r#"{"k":"1"}"#));
+    let engine = &cluster.engines[0];
+    engine.set_association(&destination("d"), &secret("a")).await.unwrap();
+    // As after some seconds without the store.
+    engine.0.cluster.lapse();
+    cluster.write(0, "a", r#"{"k":"2"}"#).await;
+    assert_eq!(cluster.held(), [r#"{"k":"1"}"#]);
+    assert!(cluster.until(|cluster| cluster.held() == [r#"{"k":"2"}"#]).await < 2 * SECOND);
+}
