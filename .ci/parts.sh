@@ -132,7 +132,8 @@ postgres_bin() {
         found=$(ls -d /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb /opt/homebrew/opt/postgresql*/bin/initdb 2>/dev/null | sort -V | tail -n 1)
     fi
     [ -n "$found" ] || return 1
-    dirname "$found"
+    # Often a link to one of them only; the others are beside what it leads to.
+    dirname "$(readlink -f "$found")"
 }
 
 # PostgreSQL refuses to be run by root.
