@@ -7,8 +7,8 @@ use store::{
     records::{Entry, Token},
 };
 
-/// Users, roles, entities and their aliases: what one of each kind of login leaves.
-const SET_UP: usize = 7;
+/// A user, a role and its id, and for each of the two logins an entity and its alias by their names and ids.
+const SET_UP: usize = 11;
 
 /// Records by tag, the first byte of every key. Names and values are sealed, but how many there are is not.
 #[derive(Debug, PartialEq, Eq)]
