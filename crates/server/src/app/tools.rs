@@ -11,6 +11,10 @@ const MOUNT_TYPE: &str = "system";
 /// Bytes that one call may ask for.
 const MOST_RANDOM: i64 = 128 << 10;
 
+/// OpenBao's words for a parameter of the body that the path has too.
+const REPLACED: &str = "Endpoint replaced the value of these parameters with the values captured from the endpoint's path: \
+                        [source]";
+
 /// `sys/tools/<rest>`.
 pub(super) fn handle(app: &App, request: &Request, rest: &str) -> Result<Reply, AppError> {
     let parts: Vec<_> = rest.split('/').collect();
@@ -72,7 +76,9 @@ fn random(
         Some(text) => text.parse().map_err(|_| AppError::invalid("error parsing url-set byte count"))?,
         None => fields.integer("bytes")?.unwrap_or(32),
     };
-    fields.known(&["bytes", "source"]);
+    fields.known(&["bytes"]);
+    // The source is in the path; one in the body is passed over, and that is said.
+    let passed_over = fields.get("source").is_some();
     if count < 1 {
         return Err(AppError::invalid("'bytes' cannot be less than 1"));
     }
@@ -99,6 +105,7 @@ fn random(
     } else {
         reply
     };
+    let reply = if passed_over { reply.warn(REPLACED) } else { reply };
     Ok(reply.warn_of_unknown(fields.unknown()))
 }
 
