@@ -57,6 +57,11 @@ macro_rules! random_id {
 }
 
 random_id!(
+    /// One life of one server process.
+    NodeId
+);
+
+random_id!(
     /// One association, for as long as it exists. Removing and setting again makes a new one.
     AssociationId
 );

@@ -15,7 +15,7 @@ pub use bytes::{NotText, SecretBytes};
 pub use entropy::{Entropy, SeededEntropy, uuid_v4};
 pub use ids::{
     AssociationId, DestinationId, DestinationKey, DestinationName, InvalidName, MountAccessor, MountPath,
-    RemoteName, SecretPath, StoreId, Version,
+    NodeId, RemoteName, SecretPath, StoreId, Version,
 };
 pub use status::{Blame, Granularity, SyncStatus};
 pub use time::{Clock, InvalidDuration, ManualClock, Timestamp, format_go_duration, parse_duration};

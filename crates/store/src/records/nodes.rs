@@ -1,45 +1,10 @@
-use std::fmt;
-
-use model::{DestinationId, Entropy, Timestamp};
+use model::{DestinationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::record;
 use crate::Node;
 
-/// One life of one server process.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct NodeId([u8; 16]);
-
-impl NodeId {
-    /// A new one.
-    pub fn random(entropy: &dyn Entropy) -> Self {
-        let mut bytes = [0; 16];
-        entropy.fill(&mut bytes);
-        Self(bytes)
-    }
-
-    /// From its bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NodeId({self})")
-    }
-}
+pub use model::NodeId;
 
 /// A server at work on a shared store. It writes this again and again; when it does not any more,
 /// another one takes it away, and its work over.
