@@ -86,14 +86,16 @@ impl Teller<'_> {
 pub(crate) struct Traces(HashMap<(DestinationId, Node), TraceContext>);
 
 impl Traces {
-    /// More than this is not remembered: then work is done for nobody in particular.
+    /// More than this is not remembered. What is over is forgotten, not what is new: some of it waits for
+    /// somebody to switch syncing on, or for ever.
     const MOST: usize = 10_000;
 
     /// Notes by which request a source is put in line.
     pub(crate) fn note(&mut self, destination: DestinationId, source: Node, trace: TraceContext) {
-        if self.0.len() < Self::MOST {
-            self.0.insert((destination, source), trace);
+        if self.0.len() >= Self::MOST {
+            self.0.clear();
         }
+        self.0.insert((destination, source), trace);
     }
 }
 
