@@ -15,7 +15,7 @@ use store::{
 use crate::{Engine, engine::Inner, lanes::Urgency};
 
 /// `error_code` of an association that has lost its right.
-pub(crate) const PERMISSION_LOST: &str = "source_permission_lost";
+pub const PERMISSION_LOST: &str = "source_permission_lost";
 
 /// Knows who may read what.
 #[async_trait]

@@ -55,7 +55,7 @@ mod testing;
 mod tests;
 
 pub use associations::{AssociationError, EntryView, SourceRef};
-pub use authority::{Authority, Permission};
+pub use authority::{Authority, PERMISSION_LOST, Permission};
 pub use backlog::{Backlog, BoundBy};
 pub use calls::{Call, traced};
 pub use cluster::{ClusterSettings, NodeView};
@@ -67,3 +67,4 @@ pub use observer::{Act, Delivery, Observer};
 pub use restore::{DestinationForecast, Forecast, Foreseen, RestorePlan};
 pub use shared::{SharedError, SharedView};
 pub use survey::Survey;
+pub use worker::MASS_DELETE_HELD;

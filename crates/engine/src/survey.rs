@@ -8,7 +8,7 @@ use store::{
     records::{Association, Outcome},
 };
 
-use crate::Engine;
+use crate::{Engine, worker::MASS_DELETE_HELD};
 
 const PAGE: usize = 1000;
 
@@ -107,7 +107,7 @@ impl Engine {
 }
 
 fn is_held(association: &Association) -> bool {
-    matches!(&association.outcome, Outcome::Failed(failure) if failure.code == "mass_delete_held")
+    matches!(&association.outcome, Outcome::Failed(failure) if failure.code == MASS_DELETE_HELD)
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ use crate::{
     timers::Later,
 };
 
+/// `error_code` of removals that wait for a person, since there are too many at once (decisions 8).
+pub const MASS_DELETE_HELD: &str = "mass_delete_held";
 /// Waits this long before looking again at what our own store would not give or take.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -579,7 +581,7 @@ impl Inner {
             self.edit_destination(&opened.record.key, |record| record.mass_delete_held = Some(now)).await?;
         }
         let fault = Fault::client(
-            "mass_delete_held",
+            MASS_DELETE_HELD,
             "too many secrets of this destination were deleted at the source at once; the remote entry stays until a person confirms (POST …/confirm-deletes)",
         );
         work.whole = Some(Outcome::Failed(self.failure(opened, work, &fault)));

@@ -298,7 +298,7 @@ impl Chain {
 
     fn event(&self, delivery: &Delivery<'_>) -> Option<Event> {
         let outcome = match (delivery.act, delivery.fault) {
-            (_, Some((_, "mass_delete_held" | "source_permission_lost"))) => "held",
+            (_, Some((_, engine::MASS_DELETE_HELD | engine::PERMISSION_LOST))) => "held",
             (_, Some(_)) => "failed",
             (Act::Write, None) => "written",
             (Act::Remove, None) => "removed",
