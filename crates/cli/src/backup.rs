@@ -287,7 +287,7 @@ async fn root_key(
     if let Some(path) = &args.config {
         let config = Config::load(Some(path), environment).map_err(Failure::wrong)?;
         if let Unsealing::Auto(service) =
-            config.unsealing(&World::real(), &crate::env::snapshot()).map_err(Failure::wrong)?
+            config.unsealing(&World::real(), environment).map_err(Failure::wrong)?
         {
             let guard = guard.filter(|guard| guard.kind == service.kind()).ok_or_else(|| {
                 Failure::wrong(format!(
